@@ -1,0 +1,56 @@
+# make demo    set everything up, run every notebook's demo, render reports/
+# make test    everything that CI runs
+# make env | lab | lock | lint | gallery
+# make report NOTEBOOK=lead_kd PRESET=ptb_xl DATA=/path/to/ptb-xl [OUT=reports/lead_kd/mine]
+
+SHELL := /bin/bash
+PYTHON ?= python3
+BIN := .venv/bin
+UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
+NOTEBOOKS := $(notdir $(wildcard params/*))
+NOTEBOOK ?= lead_kd
+PRESET ?= demo
+.DEFAULT_GOAL := help
+.PHONY: help env demo test lint lab report gallery lock
+
+help:
+	@sed -n 's/^# //p' Makefile
+
+env: .venv/.complete
+
+# The stamp is written last: an interrupted set-up is done again.
+.venv/.complete: requirements.lock pyproject.toml | $(UV)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; name it with PYTHON=..." >&2; exit 2; }
+	$(UV) venv --quiet --clear --python $(PYTHON) .venv
+	$(UV) pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock
+	$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
+	@touch $@
+
+.uv/bin/uv:
+	$(PYTHON) -m venv .uv
+	.uv/bin/python -m pip install --quiet uv
+
+demo: env
+	@for name in $(NOTEBOOKS); do $(BIN)/python -m ecglib.run $$name --preset demo || exit $$?; done
+	@$(BIN)/python -m ecglib.results reports
+	@echo "Open reports/index.html in a browser."
+
+report: env
+	$(BIN)/python -m ecglib.run $(NOTEBOOK) --preset $(PRESET) $(if $(DATA),-p data=$(DATA)) $(if $(OUT),--out $(OUT))
+
+lint: env
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/python -m ecglib.pairing
+
+test: lint
+	$(BIN)/python -m pytest
+
+lab: env
+	$(BIN)/jupyter lab notebooks
+
+lock: | $(UV)
+	$(UV) pip compile pyproject.toml --group test --group build --universal --python-version 3.11 --upgrade \
+		--generate-hashes --no-emit-index-url --no-header --quiet --output-file requirements.lock
+	$(PYTHON) -m ecglib.environment --stamp
+	$(PYTHON) -m ecglib.environment
