@@ -6,10 +6,8 @@ JSON and a SHA-256 of everything, so that a file cut short or altered is recogni
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
-import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,8 +15,9 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as serialise
 
+from ecglib import atomic
 from ecglib.errors import InputError
 
 _NAME = re.compile(r"epoch-(\d{5})\.safetensors$")
@@ -33,19 +32,9 @@ def save(path: Path, tree: Any) -> None:
     """
     tensors: dict[str, torch.Tensor] = {}
     text = json.dumps(_strip(tree, tensors))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        save_file(tensors, temporary, metadata={"tree": text, "sha256": _digest(text, tensors)})
-        with open(temporary, "rb") as handle:
-            os.fsync(handle.fileno())  # a rename must never outlive the bytes that it names
-        os.replace(temporary, path)
-    except (OSError, SafetensorError) as error:
-        if getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error):
-            raise InputError(f"The disk that holds {path.parent} is full: free some space and start again.") from None
-        raise
-    finally:
-        temporary.unlink(missing_ok=True)
+    data = serialise(tensors, metadata={"tree": text, "sha256": _digest(text, tensors)})
+    with atomic.writing(path) as temporary:
+        temporary.write_bytes(data)
 
 
 def load(path: Path) -> Any:

@@ -1,4 +1,4 @@
-"""One truth for the packages: `pyproject.toml`. The lock and conda's file are made from it, and tests tell when they lag.
+"""One truth for the packages: `pyproject.toml`. The lock and conda's file are made from it; tests tell when they lag.
 
 python -m ecglib.environment            write environment.yml
 python -m ecglib.environment --stamp    mark requirements.lock as made from today's pyproject.toml

@@ -14,7 +14,7 @@ class InputError(ValueError):
 
 
 def nearest(name: object, choices: Iterable[object]) -> str:
-    """``" Did you mean 'x'?"`` when something in `choices` is close to `name`, else the choices when few, else ``""``."""
+    """``" Did you mean 'x'?"`` where a choice is close to `name`, else the choices when few, else ``""``."""
     names = [str(c) for c in choices]
     close = difflib.get_close_matches(str(name), names, n=1, cutoff=0.6)
     if close:

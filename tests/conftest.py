@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import os
+
+# Tiny tensors on busy cores run several times slower with a thread per core; set before torch is imported, and
+# inherited by the kernels and processes that tests start.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 from pathlib import Path
 
 import pytest
