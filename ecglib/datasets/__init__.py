@@ -1,0 +1,74 @@
+"""Data sets in their own layouts in, cohorts out: `load` chooses the reader by what it finds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ecglib.cohort import Cohort
+from ecglib.datasets.quality import Bad
+from ecglib.errors import InputError
+
+__all__ = ["load"]
+
+SYNTHETIC = "synthetic"
+
+
+def load(
+    data: str | Path,
+    *,
+    rate: int,
+    cache: str | Path = "cache",
+    records: int = 2000,
+    seed: int = 0,
+    bad: Bad = "drop",
+    progress: bool = True,
+) -> Cohort:
+    """The cohort that `data` means, built in `cache` the first time.
+
+    Args:
+        data: ``"synthetic"`` for the embedded cohort; or a folder: a cohort's own (cohort.json), PTB-XL's
+            (ptbxl_database.csv), or one of WFDB records, which gives a cohort without labels.
+        rate: Hz. The synthetic cohort is made at it, PTB-XL is read at it (100 or 500), others must have it.
+        cache: where cohorts are built; one folder for each source, state of the source and choice of options.
+        records, seed: of the synthetic cohort only.
+        bad: records with missing samples or a flat lead are dropped or kept, and counted in the cohort's notes.
+
+    Raises:
+        InputError: `data` is none of these, or its reader refuses it.
+    """
+    if data == SYNTHETIC:
+        from ecglib.datasets import synthetic
+
+        name = f"synthetic-{records}-{rate}hz-seed{seed}-v{synthetic.VERSION}"
+        return synthetic.build(Path(cache) / name, records=records, rate=rate, seed=seed, progress=progress)
+    source = Path(data).expanduser()
+    if (source / "cohort.json").is_file():
+        return _at_rate(Cohort.open(source), rate)
+    if not source.is_dir():
+        raise InputError(
+            f"data is {str(data)!r}, which is no folder; give {SYNTHETIC!r} or the folder of a cohort, of PTB-XL or of "
+            f"WFDB records."
+        )
+    from ecglib.datasets import ptb_xl, wfdb_folder
+
+    if (source / ptb_xl.TABLE).is_file():
+        key = ptb_xl.key(source, rate=rate, bad=bad)
+        return ptb_xl.build(source, _place(cache, "ptb-xl", rate, key), rate=rate, bad=bad, progress=progress)
+    if wfdb_folder.holds_records(source):
+        key = wfdb_folder.key(source, rate=rate, bad=bad)
+        name = source.resolve().name
+        return wfdb_folder.build(source, _place(cache, name, rate, key), rate=rate, bad=bad, progress=progress)
+    raise InputError(
+        f"data is {str(data)!r}, a folder with neither cohort.json, nor {ptb_xl.TABLE}, nor WFDB records (.hea); give "
+        f"one that has."
+    )
+
+
+def _place(cache: str | Path, name: str, rate: int, key: str) -> Path:
+    return Path(cache) / f"{name}-{rate}hz-{key.split()[-1][:12]}"
+
+
+def _at_rate(cohort: Cohort, rate: int) -> Cohort:
+    if cohort.rate != rate:
+        raise InputError(f"{cohort.path} is at {cohort.rate} Hz where rate is {rate}; set rate to {cohort.rate}.")
+    return cohort

@@ -1,0 +1,72 @@
+"""`python -m ecglib.datasets build NAME SOURCE --to DIR`: build one cohort; exit status 2 on unusable input."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from ecglib.cohort import Cohort
+from ecglib.errors import InputError, nearest
+
+NAMES = ("ptb_xl", "wfdb_folder", "synthetic")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Returns the exit status; prints one sentence and no traceback on InputError."""
+    options = _parser().parse_args(arguments)
+    try:
+        build(options)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def build(options: argparse.Namespace) -> Cohort:
+    name = options.name
+    if name not in NAMES:
+        raise InputError(f"NAME is {name!r}, which is no data set here.{nearest(name, NAMES)}")
+    if name == "synthetic":
+        from ecglib.datasets import synthetic
+
+        if options.source is not None:
+            raise InputError(f"SOURCE is {options.source!r}, but synthetic is made from nothing; leave it out.")
+        return synthetic.build(options.to, records=options.records, rate=options.rate, seed=options.seed)
+    if options.source is None:
+        raise InputError(f"SOURCE is missing; give the folder of {name}.")
+    if name == "ptb_xl":
+        from ecglib.datasets import ptb_xl
+
+        verify = False if options.no_verify else "auto"
+        return ptb_xl.build(options.source, options.to, rate=options.rate, bad=options.bad, verify=verify)
+    from ecglib.datasets import wfdb_folder
+
+    return wfdb_folder.build(options.source, options.to, rate=options.rate, bad=options.bad, limb=options.limb)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m ecglib.datasets", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    one = commands.add_parser("build", help="build a cohort's folder")
+    one.add_argument("name", metavar="NAME", help=", ".join(NAMES))
+    one.add_argument("source", metavar="SOURCE", nargs="?", help="the data set's folder (not for synthetic)")
+    one.add_argument("--to", metavar="DIR", required=True, help="the cohort's folder, made anew")
+    one.add_argument("--rate", type=int, default=100, help="Hz (100)")
+    one.add_argument(
+        "--bad", choices=("drop", "keep"), default="drop", help="records with missing samples or a flat lead (drop)"
+    )
+    one.add_argument(
+        "--limb",
+        choices=("recorded", "derived"),
+        default="recorded",
+        help="wfdb_folder: take III, aVR, aVL, aVF as they are or from I and II (recorded)",
+    )
+    one.add_argument("--no-verify", action="store_true", help="do not compare with SHA256SUMS.txt")
+    one.add_argument("--records", type=int, default=2000, help="of the synthetic cohort (2000)")
+    one.add_argument("--seed", type=int, default=0, help="of the synthetic cohort (0)")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

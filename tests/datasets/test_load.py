@@ -1,0 +1,119 @@
+"""`ecglib.datasets.load` and `python -m ecglib.datasets`."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from ptb_xl_tree import ecg, write_record
+
+from ecglib.datasets import load
+from ecglib.datasets.__main__ import main
+from ecglib.errors import InputError
+
+
+def test_ptb_xl_is_built_once_in_the_cache(tree, tmp_path):
+    first = load(str(tree.path), rate=100, cache=tmp_path / "cache", progress=False)
+    assert first.info.name == "ptb-xl"
+    made = os.stat(first.path / "signals.npy").st_mtime_ns
+    again = load(tree.path, rate=100, cache=tmp_path / "cache", progress=False)
+    assert again.path == first.path
+    assert os.stat(again.path / "signals.npy").st_mtime_ns == made
+    assert os.listdir(tmp_path / "cache") == [first.path.name]
+
+
+def test_other_options_and_other_contents_have_their_own_place(tree, tmp_path):
+    paths = {
+        load(tree.path, rate=rate, bad=bad, cache=tmp_path / "cache", progress=False).path
+        for rate in (100, 500)
+        for bad in ("drop", "keep")
+    }
+    tree.save(tree.table.assign(age=50))
+    changed = load(tree.path, rate=100, cache=tmp_path / "cache", progress=False)
+    assert len(paths | {changed.path}) == 5
+    assert changed.records["age"].tolist() == [50] * 12
+
+
+def test_a_folder_of_wfdb_records(tmp_path):
+    write_record(tmp_path / "mine" / "a", ecg(0))
+    cohort = load(tmp_path / "mine", rate=100, cache=tmp_path / "cache", progress=False)
+    assert cohort.path.name.startswith("mine-100hz-")
+    assert len(cohort.info.label_sets) == 0
+
+
+def test_a_cohort_itself(tree, tmp_path):
+    built = load(tree.path, rate=100, cache=tmp_path / "cache", progress=False)
+    assert load(built.path, rate=100).info == built.info
+    with pytest.raises(InputError, match="is at 100 Hz where rate is 500; set rate to 100"):
+        load(built.path, rate=500)
+
+
+def test_synthetic(tmp_path):
+    cohort = load("synthetic", rate=100, records=30, seed=3, cache=tmp_path, progress=False)
+    assert (len(cohort), cohort.rate) == (30, 100)
+    again = load("synthetic", rate=100, records=30, seed=3, cache=tmp_path, progress=False)
+    assert again.path == cohort.path
+    other = load("synthetic", rate=100, records=30, seed=4, cache=tmp_path, progress=False)
+    assert other.path != cohort.path
+    assert not np.array_equal(other.counts(other.rows), cohort.counts(cohort.rows))
+
+
+def test_what_is_none_of_these(tmp_path):
+    with pytest.raises(InputError, match="which is no folder; give 'synthetic' or the folder"):
+        load(tmp_path / "no", rate=100)
+    with pytest.raises(InputError, match=r"neither cohort\.json, nor ptbxl_database\.csv, nor WFDB records"):
+        load(tmp_path, rate=100)
+
+
+class TestCommand:
+    def test_builds(self, tree, tmp_path, capsys):
+        assert main(["build", "ptb_xl", str(tree.path), "--to", str(tmp_path / "c"), "--rate", "500"]) == 0
+        assert "12 records of 6 patients at 500 Hz" in capsys.readouterr().out
+        assert (
+            main(
+                [
+                    "build",
+                    "wfdb_folder",
+                    str(tree.path / "records100"),
+                    "--to",
+                    str(tmp_path / "d"),
+                    "--bad",
+                    "keep",
+                    "--limb",
+                    "derived",
+                ]
+            )
+            == 0
+        )
+        assert main(["build", "synthetic", "--to", str(tmp_path / "e"), "--records", "20"]) == 0
+
+    @pytest.mark.parametrize(
+        ("arguments", "said"),
+        [
+            (["ptb-xl", "x"], "NAME is 'ptb-xl', which is no data set here. Did you mean 'ptb_xl'?"),
+            (["ptb_xl", "/no/such"], "/no/such is no folder"),
+            (["ptb_xl"], "SOURCE is missing"),
+            (["synthetic", "x"], "synthetic is made from nothing"),
+            (["wfdb_folder", "/no/such"], "/no/such is no folder"),
+        ],
+    )
+    def test_bad_input_is_one_sentence_and_status_2(self, tmp_path, capsys, arguments, said):
+        assert main(["build", *arguments, "--to", str(tmp_path / "c")]) == 2
+        error = capsys.readouterr().err
+        assert error.startswith("error: ")
+        assert said in error
+        assert error.count("\n") == 1
+        assert os.listdir(tmp_path) == []
+
+    def test_as_a_process_without_a_traceback(self, tree, tmp_path):
+        os.truncate(tree.file(3, "dat"), 100)
+        arguments = ["build", "ptb_xl", str(tree.path), "--to", str(tmp_path / "c")]
+        done = subprocess.run([sys.executable, "-m", "ecglib.datasets", *arguments], capture_output=True, text=True)
+        assert done.returncode == 2
+        assert done.stderr.startswith("error: ")
+        assert "00004_lr.dat has 100 bytes where its header says 24,000" in done.stderr
+        assert "Traceback" not in done.stderr
+        assert not (tmp_path / "c").exists()
