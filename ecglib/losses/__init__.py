@@ -1,0 +1,1 @@
+"""Losses: one file, one loss, one paper. They know torch and nothing else of the house."""
