@@ -1,0 +1,307 @@
+"""The one training loop. A method gives a loss per batch; the loop does everything around it.
+
+A *method* is a module with
+
+- ``training_step(batch) -> {"loss": scalar, name of a part: scalar, ...}``,
+- ``predict(signal) -> logits (B, C)``, without gradients and in evaluation mode,
+- ``inference_module() -> Module``, the part whose weights are the product; the best epoch's are kept.
+
+Every source of chance in an epoch hangs on (seed, epoch) alone, so a run that was killed goes on from its last whole
+checkpoint and ends with the same bits as one that was not (on one machine's CPU).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from ecglib import checkpoint
+from ecglib.errors import InputError
+from ecglib.metrics import auc, macro
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a model is trained; every field ends up in the report."""
+
+    epochs: int
+    learning_rate: float  # the schedule's peak
+    optimiser: Literal["adam", "adamw"] = "adamw"
+    weight_decay: float = 0.0
+    schedule: Literal["one_cycle", "cosine", "steps", "constant"] = "one_cycle"
+    warmup_epochs: float = 0.0  # linear from 1 % of the peak; one_cycle takes 30 % of the run where this is 0
+    base_rate: float = 1e-3  # schedule "steps": the rate after the warm-up
+    milestones: tuple[int, ...] = ()  # schedule "steps": epochs at which the rate falls to a tenth
+    clip: float = 0.0  # the gradient's norm is cut here; 0 = never
+    precision: Literal["no", "bf16", "fp16"] = "no"
+    patience: int = 0  # epochs without a better validation value before the run stops; 0 = never
+    select: Literal["best", "last"] = "best"  # which epoch's weights are kept, judged on validation
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "learning_rate"):
+            if getattr(self, name) <= 0:
+                raise InputError(f"The training's {name} must be above 0, not {getattr(self, name)}.")
+        for name in ("weight_decay", "warmup_epochs", "clip", "patience"):
+            if getattr(self, name) < 0:
+                raise InputError(f"The training's {name} must not be negative, and is {getattr(self, name)}.")
+
+    def rate(self, progress: float) -> float:
+        """The learning rate after `progress` epochs, a fraction of an epoch counted."""
+        warmup = self.warmup_epochs or (0.3 * self.epochs if self.schedule == "one_cycle" else 0.0)
+        if progress < warmup:
+            return self.learning_rate * (0.01 + 0.99 * progress / warmup)
+        if self.schedule == "constant":
+            return self.learning_rate
+        if self.schedule == "steps":
+            return self.base_rate * 0.1 ** sum(progress >= m for m in self.milestones)
+        done = (progress - warmup) / max(self.epochs - warmup, 1e-9)
+        return self.learning_rate * 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
+
+
+@dataclass
+class Fit:
+    """What a training leaves behind, beside the method's own weights (already the chosen epoch's)."""
+
+    history: pd.DataFrame  # one row per epoch: epoch, learning_rate, loss, its parts, valid_loss, valid_macro_auc
+    epoch: int  # the epoch whose weights were kept, counted from 1
+    value: float  # its macro AUC on validation
+    seconds: float  # spent training, resumed parts included
+    resumed_at: int = 0  # epochs that came from a checkpoint
+
+    def summary(self) -> dict[str, float]:
+        """The row of a report's table of trainings."""
+        return {
+            "epochs": len(self.history),
+            "kept epoch": self.epoch,
+            "validation macro AUC": round(self.value, 4),
+            "minutes": round(self.seconds / 60, 1),
+        }
+
+
+@dataclass
+class _State:
+    """The resumable state beside weights and optimiser: plain values, and the best weights so far."""
+
+    epoch: int = 0
+    history: list[dict] = field(default_factory=list)
+    best_epoch: int = 0
+    best_value: float = -math.inf
+    best: dict[str, Tensor] = field(default_factory=dict)
+    seconds: float = 0.0
+    stopped: bool = False
+
+
+class _Step(nn.Module):
+    """`training_step` as a forward pass, which is what mixed precision and data parallelism wrap."""
+
+    def __init__(self, method: nn.Module) -> None:
+        super().__init__()
+        self.method = method
+
+    def forward(self, batch: Any) -> dict[str, Tensor]:
+        return self.method.training_step(batch)
+
+
+def fit(
+    method: nn.Module,
+    train: Any,
+    valid: Any,
+    *,
+    settings: Settings,
+    checkpoints: Path | None = None,
+    progress: Literal["bar", "lines", "none"] = "lines",
+    name: str = "",
+) -> Fit:
+    """Train `method` on `train`, choose the epoch on `valid`, and leave the chosen weights in the method.
+
+    Args:
+        train: batches with ``set_epoch``; each is seen once per epoch.
+        valid: batches with labels; their macro AUC chooses the epoch and stops the run early. Never the test fold.
+        checkpoints: a folder. The state is written there after every epoch and picked up from there when the same
+            training (same settings, same trained shapes, same number of records) starts again.
+        progress: a live bar, one line per epoch, or silence.
+
+    Raises:
+        InputError: there is nothing to train or validate on, or the loss is not a number any more.
+    """
+    if len(train) == 0 or len(valid) == 0:
+        raise InputError(f"There is nothing to {'validate' if len(train) else 'train'} {name or 'the model'} on.")
+    accelerator = Accelerator(mixed_precision=settings.precision, cpu=_device_of(method).type == "cpu")
+    trained = [p for p in method.parameters() if p.requires_grad]
+    optimiser = _optimiser(settings, trained)
+    step, optimiser = accelerator.prepare(_Step(method), optimiser)
+    key = _key(settings, method, train)
+    state = _resume(checkpoints, key, method, optimiser, name)
+    resumed_at = state.epoch
+
+    bar = tqdm(total=settings.epochs, initial=state.epoch, desc=name, disable=progress != "bar", unit="epoch")
+    while state.epoch < settings.epochs and not state.stopped:
+        started = time.perf_counter()
+        row = _train_epoch(step, train, accelerator, optimiser, trained, settings, state.epoch)
+        row |= _validate(method, valid)
+        state.seconds += time.perf_counter() - started
+        _advance(state, row, method, settings)
+        if checkpoints is not None and accelerator.is_main_process:
+            tree = {"key": key, "state": vars(state), "method": _trained_state(method)}
+            checkpoint.save_numbered(checkpoints, state.epoch, tree | {"optimiser": optimiser.state_dict()})
+        bar.set_postfix({"loss": f"{row['loss']:.3f}", "AUC": f"{row['valid_macro_auc']:.3f}"})
+        bar.update()
+        if progress == "lines":
+            print(_line(name, row, settings), flush=True)
+    bar.close()
+
+    method.inference_module().load_state_dict(state.best)
+    history = pd.DataFrame(state.history)
+    return Fit(history, state.best_epoch, state.best_value, state.seconds, resumed_at)
+
+
+def _train_epoch(
+    step: nn.Module, train: Any, accelerator: Accelerator, optimiser: Any, trained: list, settings: Settings, epoch: int
+) -> dict[str, float]:
+    """One pass over the training batches; the mean of the loss and of each of its parts."""
+    _reseed(settings.seed, epoch)
+    train.set_epoch(epoch)
+    step.train()
+    sums: dict[str, Tensor] = {}
+    batches = 0
+    for batch in train:
+        rate = settings.rate(epoch + batches / len(train))
+        for group in optimiser.param_groups:
+            group["lr"] = rate
+        parts = step(batch)
+        accelerator.backward(parts["loss"])
+        if settings.clip:
+            accelerator.clip_grad_norm_(trained, settings.clip)
+        optimiser.step()
+        optimiser.zero_grad()
+        for part, value in parts.items():
+            # Summed on the device: reading a number back would wait for it at every step.
+            sums[part] = sums.get(part, 0) + value.detach().float()
+        batches += 1
+    means = {part: float(total) / batches for part, total in sums.items()}
+    if not math.isfinite(means["loss"]):
+        raise InputError(
+            f"The training loss is {means['loss']} in epoch {epoch + 1}: lower the learning rate "
+            f"(its peak is {settings.learning_rate:g}) or set a gradient clip."
+        )
+    return {"epoch": epoch + 1, "learning_rate": rate, **means}
+
+
+@torch.inference_mode()
+def _validate(method: nn.Module, valid: Any) -> dict[str, float]:
+    """Loss (binary cross-entropy) and macro AUC over the validation batches."""
+    logits, labels = collect(method, valid)
+    loss = nn.functional.binary_cross_entropy_with_logits(torch.from_numpy(logits), torch.from_numpy(labels))
+    return {"valid_loss": float(loss), "valid_macro_auc": float(macro(auc(labels, logits)))}
+
+
+@torch.inference_mode()
+def collect(method: nn.Module, batches: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Logits (N, C) and labels (N, C) of all `batches`, in their order."""
+    logits, labels = [], []
+    for batch in batches:
+        logits.append(method.predict(batch.signal).float())
+        labels.append(batch.label)
+    return torch.cat(logits).cpu().numpy(), torch.cat(labels).cpu().numpy()
+
+
+def _advance(state: _State, row: dict[str, float], method: nn.Module, settings: Settings) -> None:
+    """Count the epoch, keep its weights where they are the ones to keep, and say whether to stop."""
+    state.epoch += 1
+    state.history.append(row)
+    value = row["valid_macro_auc"]
+    if math.isnan(value):
+        raise InputError("No class has both a positive and a negative in the validation data: choose other folds.")
+    if settings.select == "last" or value > state.best_value:
+        state.best_value, state.best_epoch = value, state.epoch
+        state.best = {k: v.detach().cpu().clone() for k, v in method.inference_module().state_dict().items()}
+    state.stopped = 0 < settings.patience <= state.epoch - state.best_epoch
+
+
+def _resume(folder: Path | None, key: str, method: nn.Module, optimiser: Any, name: str) -> _State:
+    tree = checkpoint.newest(folder) if folder is not None else None
+    if tree is None:
+        return _State()
+    if tree["key"] != key:
+        print(f"{name or 'The model'}: the checkpoint in {folder.name}/ is of another training; starting anew.")
+        for path in checkpoint.numbered(folder):
+            path.unlink(missing_ok=True)
+        return _State()
+    missing, unexpected = method.load_state_dict(tree["method"], strict=False)
+    if unexpected or set(missing) & set(_trained_state(method)):
+        raise InputError(f"The checkpoint in {folder} does not fit the model: delete it to start anew.")
+    optimiser.load_state_dict(tree["optimiser"])
+    return _State(**tree["state"])
+
+
+def _trained_state(method: nn.Module) -> dict[str, Tensor]:
+    """The method's state without its frozen parts (a teacher), which whoever made the method loads again."""
+    frozen = tuple(f"{prefix}." for prefix in getattr(method, "frozen", ()))
+    return {k: v for k, v in method.state_dict().items() if not k.startswith(frozen)} if frozen else method.state_dict()
+
+
+def _optimiser(settings: Settings, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
+    if settings.optimiser == "adam":  # its decay is an L2 term on everything, as in the papers that use it
+        return torch.optim.Adam(parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay)
+    # Decoupled decay pulls weights towards 0; biases and the scales of normalisations are left alone.
+    groups = [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": settings.weight_decay},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW([g for g in groups if g["params"]], lr=settings.learning_rate)
+
+
+def _reseed(seed: int, epoch: int) -> None:
+    """Make the epoch's chance a function of (seed, epoch): nothing of a generator has to be saved."""
+    state = np.random.SeedSequence([seed, epoch]).generate_state(1, np.uint64)[0]
+    torch.manual_seed(int(state >> 1))  # CUDA's generators too
+
+
+def _key(settings: Settings, method: nn.Module, train: Any) -> str:
+    """What must agree for a checkpoint to be gone on from."""
+    shapes = {k: list(v.shape) for k, v in _trained_state(method).items()}
+    identity = [
+        asdict(settings),
+        shapes,
+        len(train),
+        getattr(train, "identity", None),
+        getattr(method, "identity", None),
+    ]
+    return hashlib.sha256(json.dumps(identity, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def _device_of(method: nn.Module) -> torch.device:
+    return next(method.parameters()).device
+
+
+def _line(name: str, row: dict[str, float], settings: Settings) -> str:
+    parts = ", ".join(f"{k} {v:.4f}" for k, v in row.items() if k not in ("epoch", "learning_rate", "valid_macro_auc"))
+    return f"{name} epoch {row['epoch']}/{settings.epochs}: {parts}, validation macro AUC {row['valid_macro_auc']:.4f}"
+
+
+def device(name: str = "auto") -> torch.device:
+    """The device of that name; "auto" takes a GPU where there is one.
+
+    Raises:
+        InputError: there is no such device here.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError):
+        raise InputError(f"There is no device {name!r} here; set `device` to cpu or auto.") from None
+    return torch.device(name)
