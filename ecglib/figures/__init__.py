@@ -1,0 +1,29 @@
+"""Every picture of a report. Each function returns a matplotlib Figure and shows nothing; `show` puts it into a report.
+
+paper: ECG paper at true scale · cohort: splits and labels · curves: training, ROC, calibration, agreement ·
+intervals: values and differences with their 95 % intervals · style: colours, sizes and `show`.
+"""
+
+from ecglib.figures.cohort import co_occurrence, split_overview
+from ecglib.figures.curves import agreement, learning_curves, reliability_diagram, roc_pr
+from ecglib.figures.intervals import forest, lead_sweep, paired_forest, per_class
+from ecglib.figures.paper import ecg_page, ecg_strips
+from ecglib.figures.style import palette, png, show
+
+__all__ = [
+    "agreement",
+    "co_occurrence",
+    "ecg_page",
+    "ecg_strips",
+    "forest",
+    "lead_sweep",
+    "learning_curves",
+    "paired_forest",
+    "palette",
+    "per_class",
+    "png",
+    "reliability_diagram",
+    "roc_pr",
+    "show",
+    "split_overview",
+]

@@ -1,0 +1,109 @@
+"""The split refuses what would make a result untrue; predictions are matched by name."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from ecglib import protocol
+from ecglib.cohort_write import write
+from ecglib.errors import InputError
+from ecglib.leads import LEADS
+
+CODES = {"NORM": "NORM", "IMI": "MI", "AMI": "MI", "RARE": "ODD"}
+
+
+def make(path, statements, folds, patients=None):
+    n = len(statements)
+    signals = np.random.default_rng(0).integers(-900, 900, (n, 12, 50)).astype(np.int16)
+    records = pd.DataFrame(
+        {
+            "record": [f"r{i}" for i in range(n)],
+            "patient": patients or [f"p{i}" for i in range(n)],
+            "fold": folds,
+            "age": 50.0,
+            "sex": "female",
+            "statements": statements,
+        }
+    )
+    return write(path, signals, records, name="tiny", rate=10, leads=LEADS, scale=0.001, label_sets={"task": CODES})
+
+
+@pytest.fixture
+def cohort(tmp_path):
+    statements = [["NORM"], ["IMI", "RARE"], ["AMI"], ["NORM"], [], ["NORM", "IMI"], ["NORM"], ["AMI"]]
+    return make(tmp_path / "c", statements, [1, 1, 1, 2, 2, 2, 3, 3])
+
+
+FOLDS = {"train": [1], "valid": [2], "test": [3]}
+
+
+def test_parts_hold_the_labelled_records_of_their_folds(cohort):
+    parts = protocol.split(cohort, "task", **FOLDS, rare="drop")
+    assert {name: list(part.records["record"]) for name, part in parts.items()} == {
+        "train": ["r0", "r1", "r2"],
+        "valid": ["r3", "r5"],
+        "test": ["r6", "r7"],
+    }
+
+
+def test_a_rare_class_is_refused_or_left_out_everywhere(cohort):
+    with pytest.raises(InputError, match=r"valid_folds 2 .*ODD"):
+        protocol.split(cohort, "task", **FOLDS)
+    parts = protocol.split(cohort, "task", **FOLDS, rare="drop")
+    assert all(part.classes("task") == ("MI", "NORM") for part in parts.values())
+    assert parts["train"].labels("task").tolist() == [[0, 1], [1, 0], [1, 0]]
+    assert cohort.classes("task") == ("MI", "NORM", "ODD"), "the cohort itself must keep its classes"
+    said = protocol.left_out(cohort, parts, "task")
+    assert said[0].startswith("1 of 8 records")
+    assert said[1].startswith("ODD")
+
+
+def test_no_class_in_all_parts(tmp_path):
+    cohort = make(tmp_path / "c", [["NORM"], ["NORM"], ["IMI"]], [1, 2, 3])
+    with pytest.raises(InputError, match="No class"):
+        protocol.split(cohort, "task", **FOLDS, rare="drop")
+
+
+def test_a_fold_belongs_to_one_part(cohort):
+    with pytest.raises(InputError, match=r"Fold 2 is in both train_folds and test_folds"):
+        protocol.split(cohort, "task", train=[1, 2], valid=[3], test=[2])
+
+
+def test_an_empty_fold_is_named(cohort):
+    with pytest.raises(InputError, match="fold 9 holds no record"):
+        protocol.split(cohort, "task", train=[1], valid=[9], test=[3])
+
+
+def test_a_patient_in_two_parts_is_refused(tmp_path):
+    cohort = make(tmp_path / "c", [["NORM"]] * 3, [1, 2, 3], ["a", "b", "a"])
+    with pytest.raises(InputError, match=r"1 patients, a among them.*train and the test"):
+        protocol.split(cohort, "task", **FOLDS, rare="drop")
+
+
+class Fixed:
+    """A view whose classes stand in another order than the cohort's."""
+
+    classes = ("NORM", "MI")
+
+    def predict(self, signal):
+        return torch.stack([signal[:, 0, 0], -signal[:, 0, 0]], dim=1)
+
+
+def test_predictions_are_matched_by_class_name(cohort):
+    parts = protocol.split(cohort, "task", **FOLDS, rare="drop")
+    chosen = {"valid": parts["valid"], "test": parts["test"]}
+    made = protocol.predictions(Fixed(), chosen, model="m", seed=3, task="task", device="cpu", batch_size=1)
+    assert [each.split for each in made] == ["valid", "test"]
+    first = parts["test"].signal_mv()[:, 0, 0].astype(float)
+    expected = 1 / (1 + np.exp(np.stack([first, -first], axis=1)))  # MI first, whose logit is the negative
+    np.testing.assert_allclose(made[1].p, expected, rtol=1e-6)
+    assert made[1].y.tolist() == [[0, 1], [1, 0]]
+    table = protocol.frame(made)
+    assert list(table["record"]) == ["r3", "r5", "r6", "r7"]
+    assert {"p_MI", "y_MI", "p_NORM", "fold"} <= set(table)
+
+
+def test_a_view_of_other_classes_is_refused(cohort):
+    with pytest.raises(InputError, match="m predicts NORM, MI, but the task task has MI, NORM, ODD"):
+        protocol.predictions(Fixed(), {"test": cohort}, model="m", seed=0, task="task", device="cpu")
