@@ -1,0 +1,307 @@
+"""What a run leaves behind, and reading runs back.
+
+``reports/NOTEBOOK/RUN/`` holds::
+
+    started.json         written by the runner before the kernel starts: notebook, parameters
+    data.json            the cohorts the notebook used: name, fingerprint, citation, licence, ...
+    metrics.json         one flat list of rows (METRIC_KEYS), the same in every notebook
+    predictions.parquet  history.csv
+    model/NAME/          model.safetensors, and model.json with what its user needs to know
+    checkpoints/         of a run under way, for its resumption; gone once it is complete
+    executed.ipynb       report.html
+    run.json             written last: its status "complete" is what makes a run green
+
+Every file is written under a temporary name and renamed, so that one that is there is whole.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from ecglib import atomic, files
+from ecglib.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+METRIC_KEYS = ("model", "protocol", "data", "split", "metric", "class", "value", "low", "high", "seed", "n")
+DATA_KEYS = ("name", "source", "source_version", "fingerprint", "citation", "licence", "rate", "leads", "notes")
+MADE_HERE = ("data.json", "metrics.json", "predictions.parquet", "history.csv", "environment.json", "model")
+CHECKPOINTS = "checkpoints"
+
+
+def root(start: str | Path | None = None) -> Path:
+    """The repository's root: the nearest folder at or above `start` (default: the working one) with a pyproject.toml.
+
+    The runner works in the root, JupyterLab and nbval in ``notebooks/``; paths in parameters hold for both because they
+    are resolved from here. Raises InputError outside a repository.
+    """
+    start = Path(start or Path.cwd()).resolve()
+    for folder in (start, *start.parents):
+        if (folder / "pyproject.toml").is_file():
+            return folder
+    raise InputError(
+        f"{start}: neither this folder nor one above it holds a pyproject.toml; work inside the repository"
+    )
+
+
+def clear(folder: Path, *, checkpoints: bool) -> None:
+    """Removes what an earlier run left in `folder`, its mark of success first; `checkpoints` too when asked to."""
+    names = ("run.json", "report.html", "executed.ipynb", *MADE_HERE, *((CHECKPOINTS,) if checkpoints else ()))
+    for name in names:
+        atomic.remove(folder / name)
+    for leftover in folder.glob(".*.tmp"):
+        atomic.remove(leftover)
+
+
+def clear_checkpoints(folder: Path) -> None:
+    """Drops the state that an interrupted run would go on from."""
+    atomic.remove(folder / CHECKPOINTS)
+
+
+class Run:
+    """The folder a notebook writes into; the same with the runner, with papermill alone and in JupyterLab.
+
+    `out` is the notebook's parameter of that name, resolved from the repository's root. `device` is the torch device
+    the notebook computes on, for the record.
+    """
+
+    def __init__(self, out: str | Path, *, device: Any = None) -> None:
+        self.path = root() / out
+        self._device = device
+        self._data: list[dict[str, Any]] = []
+        self.path.mkdir(parents=True, exist_ok=True)
+        atomic.remove(self.path / "data.json")
+
+    def checkpoint(self, name: str) -> Path:
+        """``checkpoints/NAME/``: survives an interrupted run, so that the next one resumes; see `finish`."""
+        path = self.path / CHECKPOINTS / name
+        path.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def data(self, cohort: Any, role: str = "data", **counts: int) -> None:
+        """Puts a cohort on record: what `cohort.info` says of itself, `role` in this run, counts such as train=1764."""
+        info = cohort.info
+        if not info.fingerprint:
+            raise InputError(f"{info.name}: has no fingerprint in its cohort.json; build it again")
+        facts = {key: getattr(info, key, None) for key in DATA_KEYS}
+        entry = {"role": role, "records": len(cohort), **facts, "counts": counts}
+        self._data.append(entry)
+        atomic.write_json(self.path / "data.json", self._data)
+
+    def metrics(self, rows: Iterable[Mapping[str, Any]] | pd.DataFrame) -> None:
+        """Writes metrics.json. NaN is written as null. Raises ValueError for a row that is not of METRIC_KEYS."""
+        records = rows.to_dict("records") if hasattr(rows, "to_dict") else rows
+        plain = [{key: _plain(value) for key, value in row.items()} for row in records]
+        if faults := metric_faults(plain):
+            raise ValueError(f"metrics.json: {faults[0]}")
+        atomic.write_json(self.path / "metrics.json", plain)
+
+    def predictions(self, table: pd.DataFrame) -> None:
+        """Writes predictions.parquet: a row per record, its id, labels and each model's probabilities."""
+        with atomic.writing(self.path / "predictions.parquet") as temporary:
+            table.to_parquet(temporary, index=False)
+
+    def history(self, table: pd.DataFrame) -> None:
+        """Writes history.csv: a row per model, seed and epoch."""
+        with atomic.writing(self.path / "history.csv") as temporary:
+            table.to_csv(temporary, index=False)
+
+    def model(self, name: str, view: Any) -> Path:
+        """Saves a model as ``model/NAME/model.*`` by its own ``save(path)``; returns the path that its `load` takes."""
+        path = self.path / "model" / name
+        with atomic.writing(path) as temporary:
+            temporary.mkdir()
+            view.save(temporary / "model")
+        return path / "model"
+
+    def finish(self) -> None:
+        """The notebook's last line: records device and memory, and drops the checkpoints, which nothing needs now."""
+        from ecglib import provenance
+
+        atomic.write_json(self.path / "environment.json", provenance.in_kernel(self._device))
+        clear_checkpoints(self.path)
+
+
+def _plain(value: Any) -> Any:
+    """A numpy or pandas scalar as JSON knows it; NaN and NA as null."""
+    if hasattr(value, "item"):
+        value = value.item()
+    if value is None or isinstance(value, (str, bool, int)):
+        return value
+    number = float(value) if isinstance(value, float) else math.nan if type(value).__name__ == "NAType" else value
+    return None if isinstance(number, float) and math.isnan(number) else number
+
+
+def metric_faults(rows: Any) -> list[str]:
+    """What keeps `rows` from being a metrics.json; [] when nothing does.
+
+    Keys are METRIC_KEYS in any order; value, low and high are finite numbers or null; low and high come together, low
+    not above high; seed and n are whole numbers or null; the rest is text.
+    """
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        return ["it is not a list of rows"]
+    found = []
+    for number, row in enumerate(rows):
+        if set(row) != set(METRIC_KEYS):
+            odd = sorted(set(row) ^ set(METRIC_KEYS))
+            found.append(f"row {number} lacks or adds {', '.join(odd)}; the keys are {', '.join(METRIC_KEYS)}")
+            continue
+        checks: dict[str, Callable[[Any], bool]] = {
+            **dict.fromkeys(("model", "protocol", "data", "split", "metric", "class"), lambda v: isinstance(v, str)),
+            **dict.fromkeys(("value", "low", "high"), lambda v: v is None or (_is_number(v) and math.isfinite(v))),
+            **dict.fromkeys(("seed", "n"), lambda v: v is None or type(v) is int),
+        }
+        found += [f"row {number}: {key} is {row[key]!r}" for key, fits in checks.items() if not fits(row[key])]
+        low, high = row["low"], row["high"]
+        if (low is None) != (high is None) or (_is_number(low) and _is_number(high) and low > high):
+            found.append(f"row {number}: the interval is [{low}, {high}]")
+    return found
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """One run read back; `record` is its run.json."""
+
+    path: Path
+    record: dict[str, Any]
+
+    @property
+    def status(self) -> str:
+        """One of complete, failed, interrupted, and unfinished: killed without a word, or still running."""
+        return self.record.get("status", "unfinished")
+
+    @property
+    def notebook(self) -> str:
+        return self.record["notebook"]["name"]
+
+    @property
+    def preset(self) -> str | None:
+        return self.record.get("preset")
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        return {name: entry["value"] for name, entry in self.record.get("parameters", {}).items()}
+
+    @cached_property
+    def metrics(self) -> pd.DataFrame:
+        """The rows of metrics.json, columns METRIC_KEYS; no rows where the run wrote none."""
+        import pandas as pd
+
+        return pd.DataFrame(self.rows, columns=list(METRIC_KEYS))
+
+    @cached_property
+    def rows(self) -> list[dict[str, Any]]:
+        """metrics.json as it stands."""
+        return _read_json(self.path / "metrics.json", default=[])
+
+    @cached_property
+    def data(self) -> list[dict[str, Any]]:
+        return _read_json(self.path / "data.json", default=[])
+
+    @cached_property
+    def predictions(self) -> pd.DataFrame:
+        import pandas as pd
+
+        return pd.read_parquet(self.path / "predictions.parquet")
+
+    @cached_property
+    def history(self) -> pd.DataFrame:
+        import pandas as pd
+
+        return pd.read_csv(self.path / "history.csv")
+
+
+def read(folder: str | Path) -> RunRecord:
+    """The run in `folder`, whatever its status. Raises InputError where there is none."""
+    folder = Path(folder)
+    for name in ("run.json", "started.json"):
+        if (folder / name).is_file():
+            return RunRecord(folder, _read_json(folder / name))
+    raise InputError(f"{folder}: holds no run (no run.json); give a folder such as reports/NOTEBOOK/RUN")
+
+
+def runs(reports: str | Path, notebook: str = "*") -> list[RunRecord]:
+    """All runs under ``reports/NOTEBOOK/RUN/``, newest first."""
+    reports = Path(reports)
+    folders = {p.parent for name in ("run.json", "started.json") for p in reports.glob(f"{notebook}/*/{name}")}
+    return sorted(map(read, folders), key=lambda run: run.record.get("started", ""), reverse=True)
+
+
+def _read_json(path: Path, default: Any = None) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        if default is None:
+            raise
+        return default
+    except ValueError as error:
+        raise InputError(f"{path}: not readable as JSON ({error}); remove it and run again") from None
+
+
+def headline(run: RunRecord) -> str | None:
+    """The first macro value on test data, with its interval: "xresnet1d18 auc .901 [.884, .916]"."""
+    for row in run.rows:
+        if (
+            row["split"] == "test"
+            and row["class"] == "macro"
+            and row["value"] is not None
+            and " - " not in row["model"]
+        ):
+            low, high = (row["low"], row["high"])
+            interval = "" if low is None else f" [{_short(low)}, {_short(high)}]"
+            return f"{row['model']}: {row['metric']} {_short(row['value'])}{interval}"
+    return None
+
+
+def _short(value: float) -> str:
+    return f"{value:.3f}".replace("0.", ".", 1) if 0 <= value < 1 else f"{value:.3f}"
+
+
+def index(reports: str | Path) -> Path:
+    """Writes ``reports/index.html``, a table of all runs under `reports`, newest first; returns its path."""
+    from ecglib import markup
+
+    reports = Path(reports)
+    path = reports / "index.html"
+    template = markup.environment().get_template("runs.html.j2")
+    with files.lock(path, f"waiting for another run to list itself in {path.name}"):
+        listed = [_listed(run, reports) for run in runs(reports)]
+        html = template.render(runs=listed, css=markup.css(), policy=markup.policy())
+        with atomic.writing(path) as temporary:
+            temporary.write_text(html, encoding="utf-8")
+    return path
+
+
+def _listed(run: RunRecord, reports: Path) -> dict[str, Any]:
+    """A run as a row of the index."""
+    from ecglib.checks import duration
+
+    record, page = run.record, run.path / "report.html"
+    return {
+        "name": f"{run.notebook} / {run.path.name}",
+        "link": quote(page.relative_to(reports).as_posix()) if page.is_file() else None,
+        "status": run.status,
+        "preset": run.preset,
+        "data": ", ".join(dict.fromkeys(entry["name"] for entry in run.data)),
+        "headline": headline(run) if run.status == "complete" else None,
+        "took": duration(record["duration_s"]) if "duration_s" in record else "—",
+        "started": record["started"][:16].replace("T", " "),
+    }
+
+
+if __name__ == "__main__":
+    import sys
+
+    print(index(sys.argv[1] if len(sys.argv) > 1 else root() / "reports"))

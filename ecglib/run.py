@@ -1,0 +1,295 @@
+"""Runs a notebook with checked parameters and leaves a report.
+
+    python -m ecglib.run lead_kd --preset demo
+    python -m ecglib.run lead_kd --preset ptb_xl -p data=../ptb-xl -p seed=1 --out reports/lead_kd/second_seed
+    python -m ecglib.run lead_kd --list          the parameters and presets of a notebook
+
+Exit status: 0 the notebook is complete, 1 it failed, 2 bad input, 128 + n stopped by signal n. The report goes to
+reports/NOTEBOOK/PRESET; each further `-p name=value` adds "+name=value" to the folder's name, but for `data`, which
+says where the records lie. An interrupted or failed run leaves a report that says so, and its checkpoints: the same
+command goes on from them. Paths in parameters hold from the repository's root.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import os
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ecglib import atomic, files, parameters, provenance, results
+from ecglib.errors import InputError
+from ecglib.plan import Plan, find_notebook, make_plan
+
+FORMAT = 1
+STOPPED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_OURS = {"run.json", "started.json", "report.html", "executed.ipynb", results.CHECKPOINTS, *results.MADE_HERE}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command; returns the exit status."""
+    options = _options(arguments)
+    try:
+        with _signals():
+            if options.list:
+                return _list(options.notebook)
+            return run(make_plan(options), options)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt as interruption:  # outside the notebook's execution, which reports for itself
+        print("error: stopped; nothing is marked complete", file=sys.stderr)
+        return 128 + (interruption.args[0] if interruption.args else signal.SIGINT)
+
+
+def _options(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m ecglib.run", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("notebook", nargs="?", help="a name under notebooks/, or the path of an .ipynb")
+    parser.add_argument("--preset", help="a name under params/NOTEBOOK/")
+    parser.add_argument(
+        "-p", dest="overrides", metavar="NAME=VALUE", action="append", default=[], help="set a parameter"
+    )
+    parser.add_argument("--out", type=Path, help="the folder of the report (default: see above)")
+    parser.add_argument("--cpu-threads", type=_positive, metavar="N", help="threads of torch and BLAS in the kernel")
+    parser.add_argument("--timeout", type=_positive, metavar="S", help="stop after S seconds and call it a failure")
+    parser.add_argument("--no-html", action="store_true", help="leave out report.html")
+    parser.add_argument("--list", action="store_true", help="list notebooks and presets, or one notebook's parameters")
+    options = parser.parse_args(arguments)
+    if options.notebook is None and not options.list:
+        parser.error("name a notebook, or give --list to see which there are")
+    return options
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+    return int(text)
+
+
+def _list(name: str | None) -> int:
+    if name is None:
+        root = results.root()
+        for path in sorted((root / "notebooks").glob("*.ipynb")):
+            print(f"{path.stem}: {' '.join(parameters.preset_names(root, path.stem)) or 'no presets'}")
+        return 0
+    root, notebook = find_notebook(name)
+    schema = parameters.read_schema(notebook, shown=os.path.relpath(notebook, root))
+    print(f"{schema.notebook}: presets {' '.join(parameters.preset_names(root, schema.notebook)) or '(none)'}")
+    for parameter in schema.values():
+        print(f"  {parameter.name} = {parameter.default!r}, {parameters.describe(parameter.kind)}: {parameter.meaning}")
+    return 0
+
+
+def run(plan: Plan, options: argparse.Namespace) -> int:
+    """Executes the plan in its folder, and leaves executed.ipynb, report.html and, last, run.json."""
+    with _exclusive(plan):
+        _make_room(plan)
+        record = _started(plan)
+        atomic.write_json(plan.out / "started.json", record)
+        print(f"{plan.name}, {plan.preset or 'no preset'} → {plan.shown(plan.out)}", file=sys.stderr)
+        outcome, seconds = _execute(plan, options)
+        record |= _ended(record, outcome, seconds)
+        _leave(plan, record, outcome.notebook, html=not options.no_html)
+    return _say(plan, record, outcome)
+
+
+@contextmanager
+def _signals() -> Iterator[None]:
+    """SIGINT, SIGTERM and SIGHUP raise Interrupted once; a second one ends the process as it always does."""
+    from ecglib.execution import Interrupted
+
+    def stop(number: int, frame: Any) -> None:
+        signal.signal(number, signal.SIG_DFL)
+        raise Interrupted(number)
+
+    before = {number: signal.getsignal(number) for number in STOPPED}
+    try:
+        for number, handler in before.items():
+            if handler is not signal.SIG_IGN:  # nohup
+                signal.signal(number, stop)
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _exclusive(plan: Plan) -> Iterator[None]:
+    """Holds the folder against a second run into it; the lock goes with its process, however that ends."""
+    import fcntl
+
+    path = plan.out / ".lock"
+    while True:
+        with files.writable(plan.out):
+            plan.out.mkdir(parents=True, exist_ok=True)
+            handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        try:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise InputError(
+                    f"--out {plan.shown(plan.out)}: another run is writing there; wait for it, or give another folder"
+                ) from None
+            if path.exists() and os.path.samestat(os.fstat(handle), path.stat()):
+                try:
+                    yield
+                finally:
+                    path.unlink(missing_ok=True)
+                return
+        finally:
+            os.close(handle)
+
+
+def _make_room(plan: Plan) -> None:
+    """Clears an earlier run's leavings; its checkpoints stay when it did not complete and had the same parameters."""
+    there = {path.name for path in plan.out.iterdir() if not path.name.startswith(".")}
+    if there - _OURS and not there & {"run.json", "started.json"}:
+        other = sorted(there - _OURS)[0]
+        raise InputError(f"--out {plan.shown(plan.out)}: holds other files ({other}); give an empty or a new folder")
+    before = results.read(plan.out) if there & {"run.json", "started.json"} else None
+    resume = before is not None and before.status != "complete" and before.parameters == plan.settings.values
+    if resume and (plan.out / results.CHECKPOINTS).is_dir():
+        print("going on from the checkpoints of the run that was cut short", file=sys.stderr)
+    results.clear(plan.out, checkpoints=not resume)
+
+
+def _started(plan: Plan) -> dict[str, Any]:
+    """What is known before the kernel starts."""
+    values, sources, schema = plan.settings.values, plan.settings.sources, plan.settings.schema
+    entries = {
+        name: {
+            "value": value,
+            "source": sources.get(name, "notebook"),
+            "notebook": schema[name].default,
+            "meaning": schema[name].meaning,
+        }
+        for name, value in values.items()
+    }
+    digest = provenance.sha256(plan.notebook)
+    return {
+        "format": FORMAT,
+        "notebook": {"name": plan.name, "path": plan.shown(plan.notebook), "sha256": digest},
+        "preset": plan.preset,
+        "parameters": entries,
+        "seeds": {name: values[name] for name in ("seed", "seeds") if values.get(name) not in (None, [])},
+        "git": provenance.git_state(plan.root),
+        "environment": provenance.environment(plan.root),
+        "command": plan.command,
+        "started": _now(),
+    }
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+
+
+def _execute(plan: Plan, options: argparse.Namespace) -> tuple[Any, float]:
+    from ecglib import execution
+
+    environment = {"OMP_NUM_THREADS": str(options.cpu_threads), "MKL_NUM_THREADS": str(options.cpu_threads)}
+    started = time.monotonic()
+    outcome = execution.execute(
+        plan.notebook,
+        {**plan.settings.changed(), "out": plan.settings.values["out"]},
+        root=plan.root,
+        progress=execution.Progress(sys.stderr.write),
+        save=lambda notebook: save_notebook(plan, notebook),
+        environment=environment if options.cpu_threads else {},
+        timeout=options.timeout,
+    )
+    return outcome, time.monotonic() - started
+
+
+def save_notebook(plan: Plan, notebook: Any) -> None:
+    """Writes executed.ipynb, with the paths that papermill noted as seen from the root."""
+    import nbformat
+
+    notebook.metadata.get("papermill", {}).update(input_path=plan.shown(plan.notebook), output_path="executed.ipynb")
+    with atomic.writing(plan.out / "executed.ipynb") as temporary:
+        temporary.write_text(nbformat.writes(notebook), encoding="utf-8")
+
+
+def _ended(record: dict[str, Any], outcome: Any, seconds: float) -> dict[str, Any]:
+    """What is known when the kernel is gone; `cell` counts code cells from 1, as the report and the terminal do."""
+    from ecglib.execution import headings_before_code
+
+    cell = None
+    if outcome.cell is not None:
+        headings = headings_before_code(outcome.notebook.cells)
+        above = [text for index, text in headings.items() if index <= outcome.cell and text]
+        cell = {"number": list(headings).index(outcome.cell) + 1, "heading": above[-1] if above else None}
+    return {
+        "status": outcome.status,
+        "reason": outcome.reason,
+        "cell": cell,
+        "ended": _now(),
+        "duration_s": round(seconds, 1),
+    }
+
+
+def _leave(plan: Plan, record: dict[str, Any], notebook: Any, *, html: bool) -> None:
+    """Everything a run leaves behind, run.json last."""
+    from ecglib import checks
+
+    measured = plan.out / "environment.json"
+    if measured.is_file():  # what the kernel said of its device; part of run.json from here on
+        import json
+
+        record["environment"] |= json.loads(measured.read_text())
+        measured.unlink()
+    if notebook is not None:
+        provenance.scrub(notebook, plan.root)
+        save_notebook(plan, notebook)
+        record["checks"] = checks.reproducibility(record, plan.out, notebook)
+        if html:
+            _render(plan, record, notebook)
+    if record["status"] == "complete":
+        results.clear_checkpoints(plan.out)
+    atomic.write_json(plan.out / "run.json", record)
+    if plan.out.parent.parent == plan.root / "reports":
+        results.index(plan.root / "reports")
+
+
+def _render(plan: Plan, record: dict[str, Any], notebook: Any) -> None:
+    """report.html; where our own template breaks, the run is on record as failed, with all it computed still there."""
+    from ecglib import report
+
+    try:
+        report.write(plan.out, record, notebook)
+    except InputError:
+        raise
+    except Exception as error:
+        traceback.print_exc()
+        record |= {"status": "failed", "reason": f"the page could not be rendered ({type(error).__name__}: {error})"}
+
+
+def _say(plan: Plan, record: dict[str, Any], outcome: Any) -> int:
+    """The last word at the terminal, and the exit status."""
+    from ecglib.checks import duration
+
+    pages = [page for page in (plan.out / "report.html", plan.out / "executed.ipynb") if page.exists()]
+    if record["status"] == "complete":
+        print(f"complete in {duration(record['duration_s'])}: {plan.shown(pages[0])}")
+        return 0
+    if outcome.bad_input:
+        print(f"error: {record['reason']}", file=sys.stderr)
+        return 2
+    where = f" in cell {record['cell']['number']}" if record["cell"] else ""
+    where += f" ({record['cell']['heading']})" if record["cell"] and record["cell"]["heading"] else ""
+    print(f"{record['status']}{where}: {record['reason']}", file=sys.stderr)
+    if pages:
+        print(f"what there is: {plan.shown(pages[0])}", file=sys.stderr)
+    return 1 if outcome.signal is None else 128 + outcome.signal
+
+
+if __name__ == "__main__":
+    sys.exit(main())
