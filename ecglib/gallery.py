@@ -34,12 +34,14 @@ def add(run: Path, gallery: Path) -> Path:
     record = results.read(run)
     if record.status != "complete":
         raise InputError(f"{run} is {record.status}; only a complete run goes into the gallery.")
-    git = record.record.get("git") or {}
-    if git.get("dirty") is not False:
+    git = record.record.get("git")
+    if not git or git["dirty"]:
         raise InputError(f"{run} was made from code that is not committed; commit it, run again, then add it.")
     size = sum((run / name).stat().st_size for name in KEPT)
     if size > MAX_BYTES:
-        raise InputError(f"{run} takes {size / 1e6:.1f} MB; the gallery takes at most {MAX_BYTES / 1e6:.0f} MB a report.")
+        raise InputError(
+            f"{run} takes {size / 1e6:.1f} MB; the gallery takes at most {MAX_BYTES / 1e6:.0f} MB a report."
+        )
     place = gallery / f"{record.notebook}-{record.preset or 'default'}"
     with atomic.writing(place) as temporary:
         temporary.mkdir()
@@ -77,7 +79,9 @@ def block(place: Path) -> str:
     for title, names in (("model", models), ("paired difference", pairs)):
         table = tables.model_table(record.rows, ("auc", "f1"), models=names)
         lines += [f"| {title} | {' | '.join(table.columns)} |", "|---|" + "---|" * len(table.columns)]
-        lines += [f"| {name} | {' | '.join(cells)} |" for name, cells in zip(table.index, table.to_numpy(), strict=True)]
+        lines += [
+            f"| {name} | {' | '.join(cells)} |" for name, cells in zip(table.index, table.to_numpy(), strict=True)
+        ]
         lines.append("")
     return "\n".join(lines)
 

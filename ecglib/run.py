@@ -44,6 +44,9 @@ def main(arguments: list[str] | None = None) -> int:
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:  # `... --list | head` has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except KeyboardInterrupt as interruption:  # outside the notebook's execution, which reports for itself
         print("error: stopped; nothing is marked complete", file=sys.stderr)
         return 128 + (interruption.args[0] if interruption.args else signal.SIGINT)

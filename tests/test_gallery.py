@@ -1,0 +1,115 @@
+"""Only complete, committed, small runs get in; the README says what the committed metrics say."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from conftest import REPO
+
+from ecglib import gallery, results
+from ecglib.errors import InputError
+from ecglib.evaluation import ROW
+
+GALLERY = REPO / "reports" / "gallery"
+
+
+def row(**given):
+    usual = {
+        "protocol": "p",
+        "data": "d",
+        "split": "test",
+        "class": "macro",
+        "low": 0.7,
+        "high": 0.9,
+        "seed": 0,
+        "n": 9,
+    }
+    return {key: (usual | given).get(key) for key in ROW}
+
+
+@pytest.fixture
+def finished(tmp_path, monkeypatch):
+    """A run's folder as the runner leaves it."""
+    folder = tmp_path / "reports/lead_kd/mine"
+    folder.mkdir(parents=True)
+    record = {
+        "notebook": {"name": "lead_kd"},
+        "preset": "mine",
+        "status": "complete",
+        "git": {"commit": "c", "dirty": []},
+    }
+    rows = [row(model=m, metric=k, value=0.8) for m in ("a", "b", "a - b") for k in ("auc", "f1")]
+    data = [{"name": "ptb-xl", "records": 1234, "counts": {"train": 1000, "test": 234}}]
+    (folder / "run.json").write_text(json.dumps(record))
+    (folder / "metrics.json").write_text(json.dumps(rows))
+    (folder / "data.json").write_text(json.dumps(data))
+    (folder / "report.html").write_text("<!doctype html><title>t</title><h1>Hello</h1>")
+    for name in ("history.csv", "predictions.parquet"):
+        (folder / name).write_bytes(b"x")
+    return folder
+
+
+def change(folder, **given):
+    record = json.loads((folder / "run.json").read_text()) | given
+    (folder / "run.json").write_text(json.dumps(record))
+
+
+def test_a_finished_run_is_copied(finished, tmp_path):
+    place = gallery.add(finished, tmp_path / "gallery")
+    assert place.name == "lead_kd-mine"
+    there = {path.name for path in place.iterdir()}
+    assert there - {"report.png"} == set(gallery.KEPT)
+    assert (place / "metrics.json").read_bytes() == (finished / "metrics.json").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"status": "failed"}, "is failed"),
+        ({"git": {"commit": "c", "dirty": ["ecglib/leads.py"]}}, "not committed"),
+        ({"git": None}, "not committed"),
+    ],
+)
+def test_no_other_run_gets_in(finished, tmp_path, given, said):
+    change(finished, **given)
+    with pytest.raises(InputError, match=said):
+        gallery.add(finished, tmp_path / "gallery")
+    assert not (tmp_path / "gallery").exists()
+
+
+def test_a_large_one_does_not_get_in(finished, tmp_path):
+    (finished / "history.csv").write_bytes(b"x" * gallery.MAX_BYTES)
+    with pytest.raises(InputError, match=r"3\.0 MB"):
+        gallery.add(finished, tmp_path / "gallery")
+
+
+def test_the_readme_takes_its_numbers_from_the_metrics(finished, tmp_path):
+    place = gallery.add(finished, tmp_path / "gallery")
+    text = f"before\n<!-- gallery {place.name} -->\nold\n<!-- end -->\nafter\n"
+    made = gallery.renew(text, tmp_path / "gallery")
+    assert "old" not in made
+    assert "ptb-xl, 1,234 records (1,000 train, 234 test), 1 seed." in made
+    assert "| a | 0.800 [0.700, 0.900] | 0.800 [0.700, 0.900] |" in made
+    assert "| a - b | +0.800 [+0.700, +0.900] |" in made
+    assert made.startswith("before\n")
+    assert made.endswith("after\n")
+    assert gallery.renew(made, tmp_path / "gallery") == made
+
+
+def test_this_readme_is_up_to_date():
+    text = (REPO / "README.md").read_text()
+    assert gallery.renew(text, GALLERY) == text, "run `python -m ecglib.gallery`"
+    for path in re.findall(r"\]\((reports/[^)]+)\)", text):
+        assert (REPO / path).is_file(), path
+
+
+@pytest.mark.parametrize("place", sorted(p for p in GALLERY.glob("*") if p.is_dir()), ids=lambda p: p.name)
+def test_the_committed_gallery_is_whole(place: Path):
+    record = results.read(place)
+    assert record.status == "complete"
+    assert record.record["git"]["dirty"] == []
+    assert sum(path.stat().st_size for path in place.iterdir()) < gallery.MAX_BYTES
+    assert results.metric_faults(record.rows) == []
+    page = (place / "report.html").read_text()
+    assert not re.search(r"""(src|srcset)=["']https?:|url\(["']?https?:""", page)

@@ -1,0 +1,74 @@
+"""Every command and every line of Python in the README does what it says."""
+
+import re
+import shlex
+import subprocess
+
+import numpy as np
+import pytest
+import torch
+from conftest import REPO
+
+from ecglib import parameters, run
+from ecglib.methods.lead_kd import View
+from ecglib.plan import make_plan
+from ecglib.signals import Standardise
+
+TEXT = (REPO / "README.md").read_text()
+COMMANDS = sorted(
+    set(re.findall(r"^((?:make|\.venv/bin/\S+) .*?)(?:\s{2,}#.*)?$", TEXT, re.MULTILINE))
+    | set(re.findall(r"^\| `([^`]+)` \|", TEXT, re.MULTILINE)) - {"lead_kd"}
+)
+SNIPPETS = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
+
+
+def test_the_commands_are_found():
+    assert len([c for c in COMMANDS if c.startswith("make ")]) >= 5
+    assert len([c for c in COMMANDS if "ecglib.run" in c]) >= 3
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("make ")])
+def test_make_knows(command):
+    done = subprocess.run([*shlex.split(command), "--dry-run"], cwd=REPO, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    if command.startswith("make report"):
+        assert "ecglib.run lead_kd --preset ptb_xl -p data=/path/to/ptb-xl" in done.stdout
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if not c.startswith("make ")])
+def test_the_runner_and_papermill_accept(command, monkeypatch):
+    """What stands between a command and its kernel: the rest is tested where the notebook is run."""
+    monkeypatch.chdir(REPO)
+    words = shlex.split(command)
+    if words[1:3] == ["-m", "ecglib.run"]:
+        options = run._options(words[3:])
+        if options.list:
+            assert run.main(words[3:]) == 0
+        else:
+            assert make_plan(options).name == "lead_kd"
+    else:
+        assert words[0] == ".venv/bin/papermill"
+        schema = parameters.read_schema(REPO / words[1])
+        parameters.resolve(schema, REPO / words[words.index("-f") + 1], [])
+
+
+def test_ptb_xl_in_three_lines(shared_data, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    snippet = next(s for s in SNIPPETS if "datasets.load" in s)
+    space: dict = {}
+    exec(snippet.replace("/path/to/ptb-xl", str(shared_data / "ptb-xl-nominal")), space)
+    assert space["batch"].signal.shape == (64, 12, 1000)
+    assert space["batch"].label.shape == (64, 5)
+
+
+def test_a_saved_student_in_three_lines(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    student = View(
+        "xresnet1d18", classes=["MI", "NORM"], leads=["I"], rate=100, standardise=Standardise("record"), width=0.125
+    )
+    student.save(tmp_path / "reports/lead_kd/demo/model/student_mvkt/model")
+    snippet = next(s for s in SNIPPETS if "View.load" in s)
+    signal = torch.from_numpy(np.random.default_rng(0).normal(size=(3, 12, 1000)).astype(np.float32))
+    space = {"signal": signal}
+    exec(snippet, space)
+    assert space["logits"].shape == (3, 2)
