@@ -176,6 +176,7 @@ def test_papermill_alone_runs_it(tmp_path):
 def test_nbval_runs_it(tmp_path):
     """nbval works in the notebook's own folder, as JupyterLab does: a copy under reports/, which git ignores."""
     node = load_notebook_node(str(REPO / "notebooks/lead_kd.ipynb"))
+    cells = sum(c.cell_type == "code" for c in node.cells) + 1  # the injected parameters
     values = {"records": 300, "teacher_epochs": 1, "student_epochs": 1, "width": 0.125, "clt_negatives": 64}
     values |= {"draws": 50, "progress": "none", "out": str(tmp_path / "run")}
     folder = REPO / "reports/lead_kd" / f"nbval-{os.getpid()}"
@@ -183,11 +184,11 @@ def test_nbval_runs_it(tmp_path):
     try:
         nbformat.write(parameterize_notebook(node, values), folder / "lead_kd.ipynb")
         words = shlex.split("-m pytest -o addopts= -p no:cacheprovider --nbval-lax --nbval-cell-timeout=300")
-        done = subprocess.run([sys.executable, *words, str(folder)], cwd=folder, capture_output=True, text=True, timeout=300)
+        words = [sys.executable, *words, str(folder)]
+        done = subprocess.run(words, cwd=folder, capture_output=True, text=True, timeout=300)
     finally:
         for path in folder.iterdir():
             path.unlink()
         folder.rmdir()
     assert done.returncode == 0, done.stdout[-3000:]
-    cells = sum(c.cell_type == "code" for c in node.cells) + 1  # the injected parameters
     assert f"{cells} passed" in done.stdout
