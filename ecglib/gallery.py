@@ -64,7 +64,7 @@ def photograph(report: Path, picture: Path, *, width: int = 1100, height: int = 
         options += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
         options += [f"--user-data-dir={profile}", f"--window-size={width},{height}", f"--screenshot={picture}"]
         subprocess.run([browser, *options, report.resolve().as_uri()], check=True, capture_output=True, timeout=120)
-    Image.open(picture).convert("RGB").quantize(64).save(picture, optimize=True)
+    Image.open(picture).convert("RGB").quantize(128).save(picture, optimize=True)
 
 
 def block(place: Path) -> str:
@@ -76,13 +76,10 @@ def block(place: Path) -> str:
     counts = ", ".join(f"{count:,} {part}" for part, count in data["counts"].items())
     seeds = len({row["seed"] for row in record.rows if row["seed"] is not None})
     lines = [f"{data['name']}, {data['records']:,} records ({counts}), {seeds} seed{'s' * (seeds > 1)}.", ""]
-    for title, names in (("model", models), ("paired difference", pairs)):
-        table = tables.model_table(record.rows, ("auc", "f1"), models=names)
-        lines += [f"| {title} | {' | '.join(table.columns)} |", "|---|" + "---|" * len(table.columns)]
-        lines += [
-            f"| {name} | {' | '.join(cells)} |" for name, cells in zip(table.index, table.to_numpy(), strict=True)
-        ]
-        lines.append("")
+    table = tables.model_table(record.rows, ("auc", "f1"), models=models)
+    lines += [f"| model | {' | '.join(table.columns)} |", "|---|" + "---|" * len(table.columns)]
+    lines += [f"| {name} | {' | '.join(row)} |" for name, row in zip(table.index, table.to_numpy(), strict=True)]
+    lines += ["", *(f"- {tables.verdict(record.rows, *pair.split(' - '))}" for pair in pairs), ""]
     return "\n".join(lines)
 
 

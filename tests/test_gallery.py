@@ -91,7 +91,7 @@ def test_the_readme_takes_its_numbers_from_the_metrics(finished, tmp_path):
     assert "old" not in made
     assert "ptb-xl, 1,234 records (1,000 train, 234 test), 1 seed." in made
     assert "| a | 0.800 [0.700, 0.900] | 0.800 [0.700, 0.900] |" in made
-    assert "| a - b | +0.800 [+0.700, +0.900] |" in made
+    assert "- a is above b (macro AUC +0.800 [+0.700, +0.900], paired, 9 records, 1 seed)." in made
     assert made.startswith("before\n")
     assert made.endswith("after\n")
     assert gallery.renew(made, tmp_path / "gallery") == made
