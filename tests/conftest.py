@@ -1,4 +1,4 @@
-"""What several test files share: where the real data lies, and the one tiny cohort."""
+"""What all test files share: threads, and the real data where they are there."""
 
 from __future__ import annotations
 
@@ -11,9 +11,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 from pathlib import Path
 
 import pytest
-
-REPO = Path(__file__).resolve().parent.parent
-SHARED = REPO.parent / "shared" / "data"
+from where import SHARED
 
 
 @pytest.fixture(scope="session")

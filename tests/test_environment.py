@@ -3,8 +3,8 @@ from importlib import metadata
 
 import pytest
 import yaml
-from conftest import REPO
 from packaging.requirements import Requirement
+from where import REPO
 
 from ecglib import environment
 

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
-from conftest import REPO
+from where import REPO
 
 from ecglib import gallery, results
 from ecglib.errors import InputError

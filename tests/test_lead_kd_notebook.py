@@ -15,9 +15,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import REPO
 from papermill.iorw import load_notebook_node
 from papermill.parameterize import parameterize_notebook
+from where import REPO
 
 from ecglib import datasets, evaluation, protocol, results
 from ecglib.methods.lead_kd import View

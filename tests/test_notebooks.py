@@ -5,7 +5,7 @@ import ast
 import jupytext
 import nbformat
 import pytest
-from conftest import REPO
+from where import REPO
 
 from ecglib import pairing, parameters, report
 

@@ -7,7 +7,7 @@ import subprocess
 import numpy as np
 import pytest
 import torch
-from conftest import REPO
+from where import REPO
 
 from ecglib import parameters, run
 from ecglib.methods.lead_kd import View
