@@ -1,0 +1,319 @@
+"""Pages per second: ours beside ecg-plot, pmecg and matplotlib figures, in one run on the same records.
+
+    uv pip install --group peers       # into the environment that this runs in
+    python benchmarks/draw_pages.py [--seconds 3] [--rounds 3] [--workers 2] [--out draw_pages.json]
+
+Everyone draws the same synthetic 10 s records at 100 Hz as a 3x4 page with a strip of lead II and ends with the pixels
+as bytes in memory; no file is written. Everyone gets the same `--workers` processes of one thread each, started
+together, so that "two cores" means the same for all. The contenders take turns, round by round, so that a busy machine
+disturbs all alike, and the median round counts. Ours is measured four ways: bytes and float32, exact geometry and
+geometry drawn at random per record. Where there is an accelerator, ours is measured there too, in this process.
+
+The peers are called as their documentation shows for this layout. Matplotlib comes twice: "plain" as one would write
+it, with `vlines` and `hlines` for the grid and a `plot` per lead (a grid of axis ticks would be ten times slower);
+"lean" as one who counts milliseconds would, with all lines of a kind in one collection without computed limits. The
+ratios are to the fastest of ecg-plot, pmecg and plain matplotlib, and, in the last column, to the lean figure.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import platform
+import queue
+import statistics
+import time
+from pathlib import Path
+
+import numpy as np
+
+RATE, SECONDS, BATCH = 100, 10, 64
+SIZES = ((425, 550), (850, 1100))
+LEADS = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")
+ROWS = (("I", "aVR", "V1", "V4"), ("II", "aVL", "V2", "V5"), ("III", "aVF", "V3", "V6"))
+
+
+def records(count: int) -> np.ndarray:
+    """(count, 12, 1000) float32 mV: beats of PTB-XL-like height, with noise; the same in every process."""
+    rng = np.random.default_rng(0)
+    t = np.arange(RATE * SECONDS) / RATE
+    out = np.empty((count, 12, len(t)), dtype=np.float32)
+    for b in range(count):
+        phase = (t * rng.uniform(0.9, 1.6) + rng.random()) % 1
+        qrs, wave = np.exp(-(((phase - 0.4) / 0.02) ** 2)), np.exp(-(((phase - 0.65) / 0.06) ** 2))
+        height = rng.uniform(-1.2, 1.6, (12, 1))
+        out[b] = height * qrs + 0.2 * height * wave + rng.normal(0, 0.02, (12, len(t)))
+    return out
+
+
+# ------------------------------------------------------------------------------- contenders: size -> draw some
+def ours(size: tuple[int, int], dtype: str, vary: bool, device: str = "cpu"):
+    """A function that draws a batch and returns how many pages that were."""
+    import torch
+
+    from ecglib.page import PageRenderer, Vary
+
+    kind = getattr(torch, dtype)
+    draw = PageRenderer("3x4+II", rate=RATE, leads=LEADS, size=size, dtype=kind, vary=Vary() if vary else None)
+    batch = BATCH if device == "cpu" else 1024 * SIZES[0][0] * SIZES[0][1] // (size[0] * size[1])
+    signal = torch.from_numpy(records(BATCH)).repeat(-(-batch // BATCH), 1, 1)[:batch].to(device)
+    index = torch.arange(batch, device=device)
+    out = torch.empty((batch, 3, *size), dtype=kind, device=device)
+    seed = iter(range(1 << 30))
+
+    def step() -> int:
+        draw(signal, index=index, seed=next(seed), out=out)
+        return batch
+
+    return step
+
+
+def matplotlib_lean(size: tuple[int, int]):
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.collections import LineCollection
+    from matplotlib.figure import Figure
+
+    signals = iter(_forever(records(BATCH)))
+    width = 279.4
+    height = width * size[0] / size[1]
+    x = 15 + 25 * np.arange(RATE * SECONDS) / RATE
+    quarter = RATE * SECONDS // 4
+
+    def grid(step: int) -> list:
+        upright = [((k, 0), (k, height)) for k in range(0, int(width) + 1, step)]
+        return upright + [((0, k), (width, k)) for k in range(0, int(height) + 1, step)]
+
+    minor, major = grid(1), grid(5)
+
+    def step() -> int:
+        signal = next(signals)
+        figure = Figure(figsize=(size[1] / 100, size[0] / 100), dpi=100)
+        canvas = FigureCanvasAgg(figure)
+        axes = figure.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(height, 0))
+        axes.set_axis_off()
+        axes.add_collection(LineCollection(minor, colors="#f5b8b3", linewidths=0.2), autolim=False)
+        axes.add_collection(LineCollection(major, colors="#e6807d", linewidths=0.4), autolim=False)
+        lines = []
+        for r, row in enumerate(ROWS):
+            for c, name in enumerate(row):
+                part = slice(c * quarter, (c + 1) * quarter)
+                lines.append(np.column_stack([x[part], 33 + 50 * r - 10 * signal[LEADS.index(name), part]]))
+                axes.text(x[part][0] + 1, 24 + 50 * r, name, fontsize=6)
+        lines.append(np.column_stack([x, 183 - 10 * signal[1]]))
+        lines += [[(7, y), (8, y), (8, y - 10), (13, y - 10), (13, y), (14, y)] for y in (33, 83, 133, 183)]
+        axes.add_collection(LineCollection(lines, colors="black", linewidths=0.7), autolim=False)
+        canvas.draw()
+        pixels = np.asarray(canvas.buffer_rgba())[..., :3]
+        assert pixels.shape == (*size, 3)
+        return 1
+
+    return step
+
+
+def matplotlib_plain(size: tuple[int, int]):
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    signals = iter(_forever(records(BATCH)))
+    width = 279.4
+    height = width * size[0] / size[1]
+    x = 15 + 25 * np.arange(RATE * SECONDS) / RATE
+    quarter = RATE * SECONDS // 4
+
+    def step() -> int:
+        signal = next(signals)
+        figure = Figure(figsize=(size[1] / 100, size[0] / 100), dpi=100)
+        canvas = FigureCanvasAgg(figure)
+        axes = figure.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(height, 0))
+        axes.set_axis_off()
+        for step_mm, colour, line in ((1, "#f5b8b3", 0.2), (5, "#e6807d", 0.4)):
+            axes.vlines(np.arange(0, width, step_mm), 0, height, colors=colour, linewidths=line)
+            axes.hlines(np.arange(0, height, step_mm), 0, width, colors=colour, linewidths=line)
+        for r, row in enumerate(ROWS):
+            for c, name in enumerate(row):
+                part = slice(c * quarter, (c + 1) * quarter)
+                axes.plot(x[part], 33 + 50 * r - 10 * signal[LEADS.index(name), part], "k", linewidth=0.7)
+                axes.text(x[part][0] + 1, 24 + 50 * r, name, fontsize=6)
+        axes.plot(x, 183 - 10 * signal[1], "k", linewidth=0.7)
+        for y in (33, 83, 133, 183):
+            axes.plot([7, 8, 8, 13, 13, 14], [y, y, y - 10, y - 10, y, y], "k", linewidth=0.7)
+        canvas.draw()
+        assert np.asarray(canvas.buffer_rgba())[..., :3].shape == (*size, 3)
+        return 1
+
+    return step
+
+
+def pmecg(size: tuple[int, int]):
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    import matplotlib.pyplot as plt
+    import pandas as pd
+    import pmecg as peer
+
+    frames = [pd.DataFrame(r.T, columns=LEADS) for r in records(BATCH)]
+    configuration = peer.template_factory("4x3", frames[0], leads_map=None)
+    plotter, turn = peer.ECGPlotter(), iter(_forever(frames))
+
+    def step() -> int:
+        frame = next(turn)
+        strip = peer.RhythmStripsConfig(ecg_data=frame[["II"]])
+        figure = plotter.plot(
+            frame, configuration=configuration, sampling_frequency=RATE, show=False, rhythm_strips=strip
+        )
+        figure.set_dpi(size[1] / figure.get_size_inches()[0])
+        figure.canvas.draw()
+        pixels = np.asarray(figure.canvas.buffer_rgba())[..., :3]
+        assert abs(pixels.shape[1] - size[1]) <= 1
+        plt.close(figure)
+        return 1
+
+    return step
+
+
+def ecg_plot(size: tuple[int, int]):
+    import ecg_plot as peer
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    turn = iter(_forever(records(BATCH)))
+
+    def step() -> int:
+        chart = peer.plot(
+            next(turn), sample_rate=RATE, lead_names=LEADS, layout="12lead", rhythm_lead="II", time_mode="sequential"
+        )
+        figure, _ = chart.to_matplotlib()
+        figure.set_dpi(size[1] / figure.get_size_inches()[0])
+        canvas = FigureCanvasAgg(figure)
+        canvas.draw()
+        pixels = np.asarray(canvas.buffer_rgba())[..., :3]
+        assert abs(pixels.shape[1] - size[1]) <= 1
+        return 1
+
+    return step
+
+
+def _forever(items):
+    while True:
+        yield from items
+
+
+PEERS = {"matplotlib, plain": (matplotlib_plain, ()), "pmecg": (pmecg, ()), "ecg-plot": (ecg_plot, ())}
+LEAN = {"matplotlib, lean": (matplotlib_lean, ())}
+OURS = {
+    "ours, bytes": (ours, ("uint8", False)),
+    "ours, float32": (ours, ("float32", False)),
+    "ours, bytes, varied": (ours, ("uint8", True)),
+    "ours, float32, varied": (ours, ("float32", True)),
+}
+CONTENDERS = PEERS | LEAN | OURS
+
+
+# --------------------------------------------------------------------------------------------------------- measuring
+def _work(name: str, size: tuple[int, int], seconds: float, ready, results) -> None:
+    """One worker process: warms up, waits for the others, draws for `seconds`."""
+    try:
+        import torch
+
+        torch.set_num_threads(1)
+        make, arguments = CONTENDERS[name]
+        step = make(size, *arguments)
+        step()
+        ready.wait(timeout=120)
+        begin, pages = time.perf_counter(), 0
+        while (spent := time.perf_counter() - begin) < seconds:
+            pages += step()
+        results.put((pages / spent, None))
+    except Exception as error:  # the parent reports it and stops; a peer that fails must not count as slow
+        ready.abort()
+        results.put((0.0, f"{type(error).__name__}: {error}"))
+
+
+def pages_per_second(name: str, size: tuple[int, int], seconds: float, workers: int) -> float:
+    context = multiprocessing.get_context("spawn")
+    ready, results = context.Barrier(workers), context.Queue()
+    started = [context.Process(target=_work, args=(name, size, seconds, ready, results)) for _ in range(workers)]
+    for process in started:
+        process.start()
+    answers: list[tuple[float, str | None]] = []
+    while len(answers) < workers:
+        try:
+            answers.append(results.get(timeout=5))
+        except queue.Empty:
+            if any(process.exitcode for process in started):
+                answers += [(0.0, "its process died")] * (workers - len(answers))
+    for process in started:
+        process.join()
+    for _, error in answers:
+        if error and "BrokenBarrier" not in error:
+            raise SystemExit(f"{name} cannot be measured: {error}")
+    return sum(rate for rate, _ in answers)
+
+
+def on_accelerator(size: tuple[int, int], seconds: float) -> dict[str, float]:
+    """Ours on the accelerator, if there is one: pages per second by kind."""
+    import torch
+
+    if not torch.cuda.is_available():
+        return {}
+    found = {}
+    for name, (_, arguments) in OURS.items():
+        step = ours(size, *arguments, device="cuda")
+        for _ in range(3):
+            step()
+        torch.cuda.synchronize()
+        begin, pages = time.perf_counter(), 0
+        while time.perf_counter() - begin < seconds:
+            pages += step()
+            torch.cuda.synchronize()
+        found[f"{name}, {torch.cuda.get_device_name()}"] = pages / (time.perf_counter() - begin)
+    return found
+
+
+def measure(size: tuple[int, int], seconds: float, rounds: int, workers: int) -> list[dict]:
+    table: dict[str, list[float]] = {name: [] for name in CONTENDERS}
+    for _ in range(rounds):
+        for name in CONTENDERS:
+            table[name].append(pages_per_second(name, size, seconds, workers))
+    fastest = [max(table[name][k] for name in PEERS) for k in range(rounds)]
+    lean = table["matplotlib, lean"]
+    rows = []
+    for name, speeds in table.items():
+        ratios = [speed / best for speed, best in zip(speeds, fastest)]
+        rows.append({
+            "contender": name, "height": size[0], "width": size[1], "workers": workers,
+            "pages_per_second": statistics.median(speeds), "times_fastest_peer": statistics.median(ratios),
+            "lowest": min(ratios), "highest": max(ratios),
+            "times_lean": statistics.median(speed / other for speed, other in zip(speeds, lean)),
+        })  # fmt: skip
+    for name, speed in on_accelerator(size, seconds).items():
+        rows.append({
+            "contender": name, "height": size[0], "width": size[1], "workers": 1, "pages_per_second": speed,
+            "times_fastest_peer": speed / statistics.median(fastest), "times_lean": speed / statistics.median(lean),
+        })  # fmt: skip
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--seconds", type=float, default=3.0, help="per contender and round")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--workers", type=int, default=2, help="processes of one thread each")
+    parser.add_argument("--out", type=Path, help="write the table as JSON")
+    options = parser.parse_args()
+    rows = []
+    for size in SIZES:
+        rows += measure(size, options.seconds, options.rounds, options.workers)
+        print(f"\n{size[1]} x {size[0]} px, {options.workers} workers, median of {options.rounds} rounds")
+        for row in (r for r in rows if r["height"] == size[0]):
+            print(
+                f"  {row['contender']:<40}{row['pages_per_second']:>10.1f} pages/s{row['times_fastest_peer']:>9.1f} x"
+            )
+    if options.out:
+        about = {"python": platform.python_version(), "machine": platform.machine(), "rows": rows}
+        options.out.write_text(json.dumps(about, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
