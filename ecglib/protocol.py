@@ -19,6 +19,20 @@ if TYPE_CHECKING:
 PARTS = ("train", "valid", "test")
 
 
+def require(**parameters: Any) -> None:
+    """Refuse, before any work is done, lists without an entry and counts below 1; each is named as the user gave it.
+
+    Raises:
+        InputError: naming the first that is so.
+    """
+    for name, value in parameters.items():
+        if isinstance(value, list | tuple):
+            if not value:
+                raise InputError(f"{name} is empty; give at least one.")
+        elif not value >= 1:
+            raise InputError(f"{name} is {value!r}, but must be at least 1.")
+
+
 def split(
     cohort: Cohort, task: str, *, train: Sequence[int], valid: Sequence[int], test: Sequence[int],
     rare: Literal["refuse", "drop"] = "refuse",

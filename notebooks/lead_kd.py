@@ -129,11 +129,13 @@ from IPython.display import Markdown
 from ecglib import datasets, evaluation, figures, protocol, results, tables, training
 from ecglib.bootstrap import Bootstrap
 from ecglib.cohort import mix
+from ecglib.leads import indices
 from ecglib.methods.lead_kd import LeadKD, Supervised, View
 from ecglib.signals import Augment, Standardise
 
 pd.set_option("display.max_colwidth", None)
 os.chdir(results.root())  # every path in the parameters is taken from the repository's root
+protocol.require(seeds=seeds, teacher_leads=teacher_leads, batch_size=batch_size, draws=draws)
 device = training.device(device)
 run = results.Run(out, device=device)
 
@@ -185,7 +187,7 @@ figures.show(
     alt=f"The twelve leads of record {example.record} on ECG paper, with lead II as rhythm strip.",
     caption="The teacher's view. 25 mm/s, 10 mm/mV.",
 )
-seen = [cohort.leads.index(lead) for lead in student_leads.split()]
+seen = indices(cohort.leads, student_leads.split())
 fig = figures.ecg_page(example.signal[seen], rate=rate, leads=student_leads.split(), layout="column")
 figures.show(
     fig,

@@ -107,3 +107,11 @@ def test_predictions_are_matched_by_class_name(cohort):
 def test_a_view_of_other_classes_is_refused(cohort):
     with pytest.raises(InputError, match="m predicts NORM, MI, but the task task has MI, NORM, ODD"):
         protocol.predictions(Fixed(), {"test": cohort}, model="m", seed=0, task="task", device="cpu")
+
+
+def test_what_is_required_before_any_work():
+    protocol.require(seeds=[0], draws=1)
+    with pytest.raises(InputError, match="seeds is empty"):
+        protocol.require(draws=5, seeds=[])
+    with pytest.raises(InputError, match="draws is 0"):
+        protocol.require(seeds=[0], draws=0)

@@ -54,7 +54,8 @@ class CLT(nn.Module):
         seed: of the banks' random start, uniform in +-1 / sqrt(D / 3) as in CRD.
 
     Raises:
-        InputError: for an unknown rule, labels that are not 0 and 1, or labels with which no record has a negative.
+        InputError: for an unknown rule, labels that are not 0 and 1, labels with which no record has a negative, and
+            numbers out of their range.
     """
 
     def __init__(
@@ -63,6 +64,11 @@ class CLT(nn.Module):
         seed: int = 0,
     ) -> None:  # fmt: skip
         super().__init__()
+        if negatives < 1 or dim < 1 or not temperature > 0 or not 0 <= momentum < 1:
+            raise InputError(
+                "CLT needs at least one negative and dimension, a temperature above 0 and a momentum from 0 to below 1, but "
+                f"was given {negatives}, {dim}, {temperature:g} and {momentum:g}."
+            )
         labels = torch.as_tensor(labels, device="cpu")
         group, eligible = _groups(labels, rule, column)
         n = len(labels)
@@ -179,9 +185,8 @@ def _groups(labels: Tensor, rule: str, column: int | None) -> tuple[Tensor, Tens
     if rule == "disjoint":
         pattern, group = labels.unique(dim=0, return_inverse=True)  # (N, C) -> (G, C), (N,)
         some = pattern.any(dim=1)
-        return group, (pattern.float() @ pattern.T.float() == 0) & some[:, None] & some[
-            None, :
-        ]  # (G, C) (C, G) -> (G, G)
+        disjoint = pattern.float() @ pattern.T.float() == 0  # (G, C) (C, G) -> (G, G)
+        return group, disjoint & some[:, None] & some[None, :]
     if rule == "first_label":
         group = torch.where(labels.any(dim=1), labels.argmax(dim=1), labels.shape[1])  # (N, C) -> (N,); C: no label
         some = torch.arange(labels.shape[1] + 1) < labels.shape[1]

@@ -291,3 +291,9 @@ def test_records_outside_are_refused(index):
 def test_bad_arguments(labels, options, says):
     with pytest.raises(InputError, match=says):
         make(labels, **options)
+
+
+@pytest.mark.parametrize("given", [{"negatives": 0}, {"dim": 0}, {"temperature": 0.0}, {"momentum": 1.0}])
+def test_numbers_out_of_their_range(given):
+    with pytest.raises(InputError, match="CLT needs at least one negative"):
+        CLT(4, 4, torch.eye(3), **given)
