@@ -66,8 +66,8 @@ class CLT(nn.Module):
         super().__init__()
         if negatives < 1 or dim < 1 or not temperature > 0 or not 0 <= momentum < 1:
             raise InputError(
-                "CLT needs at least one negative and dimension, a temperature above 0 and a momentum from 0 to below 1, but "
-                f"was given {negatives}, {dim}, {temperature:g} and {momentum:g}."
+                "CLT needs at least one negative and dimension, a temperature above 0 and a momentum from 0 to below "
+                f"1, but was given {negatives}, {dim}, {temperature:g} and {momentum:g}."
             )
         labels = torch.as_tensor(labels, device="cpu")
         group, eligible = _groups(labels, rule, column)
