@@ -1,6 +1,6 @@
 # make demo    set everything up, run every notebook's demo, render reports/
 # make test    everything that CI runs
-# make env | lab | lock | lint | gallery
+# make env | lab | lock | lint
 # make report NOTEBOOK=lead_kd PRESET=ptb_xl DATA=/path/to/ptb-xl [OUT=reports/lead_kd/mine]
 
 SHELL := /bin/bash
@@ -11,7 +11,7 @@ NOTEBOOKS := $(notdir $(wildcard params/*))
 NOTEBOOK ?= lead_kd
 PRESET ?= demo
 .DEFAULT_GOAL := help
-.PHONY: help env demo test lint lab report gallery lock
+.PHONY: help env demo test lint lab report lock
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -36,7 +36,7 @@ demo: env
 	@echo "Open reports/index.html in a browser."
 
 report: env
-	$(BIN)/python -m ecglib.run $(NOTEBOOK) --preset $(PRESET) $(if $(DATA),-p data=$(DATA)) $(if $(OUT),--out $(OUT))
+	$(BIN)/python -m ecglib.run $(NOTEBOOK) --preset $(PRESET) $(if $(DATA),-p "data=$(DATA)") $(if $(OUT),--out $(OUT))
 
 lint: env
 	$(BIN)/ruff check .

@@ -7,6 +7,7 @@ int16 counts are the same and counts x scale is one float32 multiplication.
 
 from __future__ import annotations
 
+import hashlib
 import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -106,6 +107,21 @@ class Batches:
         n = len(self.cohort)
         return n // self.batch_size if self.drop_last else -(-n // self.batch_size)
 
+    @property
+    def identity(self) -> list:
+        """What these batches are made of: a checkpoint of a training on others is not gone on from."""
+        rows = hashlib.sha256(self.cohort.rows.tobytes()).hexdigest()
+        made = [
+            self.task,
+            list(self.classes),
+            list(self.leads),
+            self.batch_size,
+            self.shuffle,
+            self.seed,
+            self.drop_last,
+        ]
+        return [self.cohort.info.fingerprint, rows, *made]
+
     def set_epoch(self, epoch: int) -> None:
         """Choose the order of the next iteration."""
         self.epoch = epoch
@@ -186,6 +202,11 @@ class Mix:
         self.batch_size = sum(part.batch_size for part in parts)
         labelled = [0 if part.task is None else len(part.cohort) for part in parts]
         self._offsets = np.concatenate([[0], np.cumsum(labelled)[:-1]]).tolist()
+
+    @property
+    def identity(self) -> list:
+        """See `Batches.identity`."""
+        return [part.identity for part in self.parts]
 
     def __len__(self) -> int:
         return len(self.parts[0])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations
@@ -29,6 +30,8 @@ def require(**parameters: Any) -> None:
         if isinstance(value, list | tuple):
             if not value:
                 raise InputError(f"{name} is empty; give at least one.")
+            if len(set(value)) < len(value):
+                raise InputError(f"{name} names something twice: {value}; give each once.")
         elif not value >= 1:
             raise InputError(f"{name} is {value!r}, but must be at least 1.")
 
@@ -59,6 +62,30 @@ def split(
     for name, part in parts.items():
         part.require_positives(task, f"{name}_folds {_listed(folds[name])}")
     return parts
+
+
+def refuse_overlap(extra: Cohort, parts: Mapping[str, Cohort]) -> None:
+    """Refuse a further training cohort that holds validation or test records, whatever it calls them.
+
+    Raises:
+        InputError: a signal is the same, sample by sample; or the data set has the same name and a patient in common.
+    """
+    held = {name: parts[name] for name in PARTS[1:]}
+    known = {_digest(row): name for name, part in held.items() for row in part.counts(part.rows)}
+    shared = [known[d] for i in extra.rows for d in [_digest(extra.counts(np.array([i]))[0])] if d in known]
+    if not shared:
+        for name, part in held.items():
+            if part.info.name == extra.info.name and set(part.records["patient"]) & set(extra.records["patient"]):
+                shared = [name]
+    if shared:
+        raise InputError(
+            f"{extra.info.name} ({extra.path}) holds records or patients of the {shared[0]} part; give cohorts that "
+            "share none with it."
+        )
+
+
+def _digest(signal: np.ndarray) -> bytes:
+    return hashlib.sha256(signal.tobytes()).digest()
 
 
 def left_out(whole: Cohort, parts: Mapping[str, Cohort], task: str) -> list[str]:

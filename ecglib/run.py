@@ -1,7 +1,7 @@
 """Runs a notebook with checked parameters and leaves a report.
 
     python -m ecglib.run lead_kd --preset demo
-    python -m ecglib.run lead_kd --preset ptb_xl -p data=../ptb-xl -p seed=1 --out reports/lead_kd/second_seed
+    python -m ecglib.run lead_kd --preset ptb_xl -p data=../ptb-xl -p 'seeds=[1]' --out reports/lead_kd/second_seed
     python -m ecglib.run lead_kd --list          the parameters and presets of a notebook
 
 Exit status: 0 the notebook is complete, 1 it failed, 2 bad input, 128 + n stopped by signal n. The report goes to

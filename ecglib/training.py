@@ -131,7 +131,7 @@ def fit(
         train: batches with ``set_epoch``; each is seen once per epoch.
         valid: batches with labels; their macro AUC chooses the epoch and stops the run early. Never the test fold.
         checkpoints: a folder. The state is written there after every epoch and picked up from there when the same
-            training (same settings, same trained shapes, same number of records) starts again.
+            training (same settings, method, records and order) starts again.
         progress: a live bar, one line per epoch, or silence.
 
     Raises:
@@ -143,7 +143,7 @@ def fit(
     trained = [p for p in method.parameters() if p.requires_grad]
     optimiser = _optimiser(settings, trained)
     step, optimiser = accelerator.prepare(_Step(method), optimiser)
-    key = _key(settings, method, train)
+    key = _key(settings, method, train, valid)
     state = _resume(checkpoints, key, method, optimiser, name)
     resumed_at = state.epoch
 
@@ -270,16 +270,11 @@ def _reseed(seed: int, epoch: int) -> None:
     torch.manual_seed(int(state >> 1))  # CUDA's generators too
 
 
-def _key(settings: Settings, method: nn.Module, train: Any) -> str:
+def _key(settings: Settings, method: nn.Module, train: Any, valid: Any) -> str:
     """What must agree for a checkpoint to be gone on from."""
     shapes = {k: list(v.shape) for k, v in _trained_state(method).items()}
-    identity = [
-        asdict(settings),
-        shapes,
-        len(train),
-        getattr(train, "identity", None),
-        getattr(method, "identity", None),
-    ]
+    made_of = [train.identity, valid.identity, getattr(method, "identity", None)]
+    identity = [asdict(settings), shapes, made_of]
     return hashlib.sha256(json.dumps(identity, sort_keys=True, default=str).encode()).hexdigest()
 
 

@@ -67,20 +67,20 @@ valid_folds: list[int] = [9]  # choose epoch and thresholds; never the test fold
 test_folds: list[int] = [10]  # read once, after every choice
 unlabelled: list[str] = []  # further folders of records without labels: MKD distils on them too (ours, not the paper's)
 # Networks
-teacher_leads: list[str] = ["I II III aVR aVL aVF V1 V2 V3 V4 V5 V6"]  # one teacher per entry: the paper's views
+teacher_leads: list[str] = ["I II III aVR aVL aVF V1 V2 V3 V4 V5 V6"]  # one teacher per entry
 student_leads: str = "I"  # what the student sees; "I II" makes a two-lead student
 teacher_backbone: str = "xresnet1d18"  # xresnet1d18, 34, 50, 101 or 152
 student_backbone: str = "xresnet1d18"  # the same family; need not be the teacher's size
 width: float = 0.5  # multiplies the channels; 1 is the published network
-kernel: int = 5  # samples; the paper has 3
+kernel: int = 5  # samples; the released code has 3
 teacher_normalise: Literal["scalar", "lead", "record", "none"] = "scalar"  # one mean and deviation for all (the paper's)
 student_normalise: Literal["scalar", "lead", "record", "none"] = "record"  # each record by its own: shape, not voltage
 # Distillation
 gamma: float = 1.0  # weight of BCE
-alpha: float = 1.0  # weight of MKD
+alpha: float = 1.0  # weight of MKD, which is a sum over classes where BCE is a mean
 beta: float = 0.8  # weight of CLT
 temperature: float = 1.0  # of MKD; above 1 the teacher's small probabilities count more
-mkd_variant: Literal["tempered", "released"] = "tempered"  # divide logits, or probabilities as the released code does
+mkd_variant: Literal["tempered", "released"] = "tempered"  # divide logits, or probabilities as the released code does (half the weight at temperature 1)
 clt_rule: Literal["disjoint", "first_label", "released"] = "disjoint"  # which records may be negatives
 clt_class: str = "CD"  # rule "released" only: the one column of the label that it looks at
 clt_negatives: int = 1024  # per record and batch
@@ -222,7 +222,10 @@ pd.DataFrame(
 )
 
 # %%
-train = parts["train"].batches(batch_size, task=task, device=device, shuffle=True, drop_last=True)
+train = {
+    seed: parts["train"].batches(batch_size, task=task, device=device, shuffle=True, drop_last=True, seed=seed)
+    for seed in seeds
+}
 valid = parts["valid"].batches(256, task=task, device=device)
 changes = {"crop_s": crop_s or None, "amplitude": amplitude, "noise_mv": noise_mv, "wander_mv": wander_mv}
 augment = Augment(rate=rate, **changes)
@@ -247,7 +250,7 @@ for seed, (number, leads) in product(seeds, enumerate(teacher_leads, 1)):
     torch.manual_seed(seed)
     view = View(teacher_backbone, leads=leads.split(), **for_teacher).to(device)
     fit = training.fit(
-        Supervised(view, augment=augment_teacher), train, valid, settings=replace(common, seed=seed),
+        Supervised(view, augment=augment_teacher), train[seed], valid, settings=replace(common, seed=seed),
         checkpoints=run.checkpoint(f"{name}-{seed}"), progress=progress, name=f"{name}, seed {seed}",
     )  # fmt: skip
     teachers[seed].append(view)
@@ -259,7 +262,8 @@ for seed, (number, leads) in product(seeds, enumerate(teacher_leads, 1)):
 # ## The students
 #
 # Four of them, named after their losses and alike in everything else: the same weights to begin with, the same order of
-# the same records, the same number of steps. `BCE` is the student alone; what the others have beyond it is the teacher's.
+# the same records, the same number of steps (CLT draws its negatives from the same source of chance as the crops, so
+# with it the crops are others). `BCE` is the student alone; what the others have beyond it is the teacher's.
 
 # %%
 losses = {"BCE": (0, 0), "BCE+MKD": (alpha, 0), "BCE+CLT": (0, beta), "BCE+MKD+CLT": (alpha, beta)}
@@ -267,7 +271,7 @@ distillation = {
     "labels": torch.from_numpy(parts["train"].labels(task)), "gamma": gamma, "augment": augment,
     "temperature": temperature, "mkd_variant": mkd_variant, "negatives": clt_negatives, "clt_rule": clt_rule,
     "clt_temperature": clt_temperature, "clt_momentum": clt_momentum,
-    "clt_column": classes.index(clt_class) if clt_rule == "released" else None,
+    "clt_column": classes.index(clt_class) if clt_rule == "released" and clt_class in classes else None,
 }  # fmt: skip
 jobs = [(seed, student_leads, loss) for seed, loss in product(seeds, losses)]
 jobs += [(seeds[0], lead, loss) for lead, loss in product(sweep_leads, ("BCE", "BCE+MKD+CLT"))]
@@ -279,10 +283,11 @@ jobs += [(seeds[0], lead, loss) for lead, loss in product(sweep_leads, ("BCE", "
 # %%
 further = [datasets.load(folder, rate=rate, cache=cache, bad=bad_records, progress=False) for folder in unlabelled]
 for extra in further:
+    protocol.refuse_overlap(extra, parts)
     run.data(extra, role="unlabelled, for distillation")
 sizes = [max(1, round(batch_size * len(extra) / len(parts["train"]))) for extra in further]
 drawn = [extra.batches(size, device=device, shuffle=True) for extra, size in zip(further, sizes)]
-mixed = mix(train, *drawn) if drawn else train
+mixed = {seed: mix(train[seed], *drawn) if drawn else train[seed] for seed in seeds}
 
 # %%
 for seed, leads, loss in jobs:
@@ -292,7 +297,7 @@ for seed, leads, loss in jobs:
     on = dict(zip(("alpha", "beta"), losses[loss]))
     method = LeadKD(student, teachers[seed], **on, **distillation, seed=seed).to(device)
     fit = training.fit(
-        method, mixed if on["alpha"] else train, valid, name=f"{name}, seed {seed}", progress=progress,
+        method, (mixed if on["alpha"] else train)[seed], valid, name=f"{name}, seed {seed}", progress=progress,
         settings=replace(common, epochs=student_epochs, learning_rate=student_rate, seed=seed),
         checkpoints=run.checkpoint(f"{name}-{seed}"),
     )  # fmt: skip
@@ -323,7 +328,8 @@ figures.show(
 # ## On the test fold
 #
 # Here, once, every model meets the test records. Thresholds for F1 come from the validation fold. The intervals are
-# 95 % bootstrap intervals over patients; several seeds are averaged draw by draw. A difference is *paired*: both models
+# 95 % bootstrap intervals over patients; several seeds are averaged draw by draw, so an interval does not hold what
+# other seeds would change (the open dots below show that). A difference is *paired*: both models
 # are measured on the same drawn patients, which is far sharper than comparing two intervals by eye.
 
 # %%
@@ -447,8 +453,8 @@ if sweep_leads:
 # ## Beside published numbers
 #
 # The paper's own tables could not be read; its one number is known through a third party, who also ran it. All of the
-# published ones are results on the whole of PTB-XL (superclasses, 100 Hz, 2,158 test records): compare them with ours
-# only where the last column says that the data are the same.
+# published ones are results on the whole of PTB-XL (superclasses, 100 Hz; its version is not always told): compare them
+# with ours only where the last column says that the data are the same.
 
 # %%
 third = {"source": "second-hand", "where": "a third party's own run, one seed"}

@@ -32,7 +32,7 @@ def test_make_knows(command):
     done = subprocess.run([*shlex.split(command), "--dry-run"], cwd=REPO, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     if command.startswith("make report"):
-        assert "ecglib.run lead_kd --preset ptb_xl -p data=/path/to/ptb-xl" in done.stdout
+        assert 'ecglib.run lead_kd --preset ptb_xl -p "data=/path/to/ptb-xl"' in done.stdout
 
 
 @pytest.mark.parametrize("command", [c for c in COMMANDS if not c.startswith("make ")])
