@@ -115,3 +115,25 @@ def test_what_is_required_before_any_work():
         protocol.require(draws=5, seeds=[])
     with pytest.raises(InputError, match="draws is 0"):
         protocol.require(seeds=[0], draws=0)
+
+
+def test_nothing_is_named_twice():
+    with pytest.raises(InputError, match="seeds names something twice"):
+        protocol.require(seeds=[0, 0])
+
+
+def test_further_records_must_not_be_test_records(cohort, tmp_path):
+    parts = protocol.split(cohort, "task", **FOLDS, rare="drop")
+    with pytest.raises(InputError, match="of the (valid|test) part"):
+        protocol.refuse_overlap(cohort, parts)
+    protocol.refuse_overlap(cohort.in_folds([1]), parts)
+    renamed = make(tmp_path / "other", [["NORM"]] * 8, [1] * 8, [f"x{i}" for i in range(8)])
+    with pytest.raises(InputError, match="of the (valid|test) part"):
+        protocol.refuse_overlap(renamed, parts)  # the same samples under other names
+
+
+def test_a_training_on_other_records_is_not_gone_on_from(cohort):
+    one, other = cohort.in_folds([1]), cohort.in_folds([2])
+    assert one.batches(2, seed=0).identity == one.batches(2, seed=0).identity
+    made = [one.batches(2), other.batches(2), one.batches(3), one.batches(2, seed=1), one.batches(2, leads=["I"])]
+    assert len({str(batches.identity) for batches in made}) == 5
