@@ -124,11 +124,11 @@ def test_nothing_is_named_twice():
 
 def test_further_records_must_not_be_test_records(cohort, tmp_path):
     parts = protocol.split(cohort, "task", **FOLDS, rare="drop")
-    with pytest.raises(InputError, match="of the (valid|test) part"):
+    with pytest.raises(InputError, match=r"of the (valid|test) part"):
         protocol.refuse_overlap(cohort, parts)
     protocol.refuse_overlap(cohort.in_folds([1]), parts)
     renamed = make(tmp_path / "other", [["NORM"]] * 8, [1] * 8, [f"x{i}" for i in range(8)])
-    with pytest.raises(InputError, match="of the (valid|test) part"):
+    with pytest.raises(InputError, match=r"of the (valid|test) part"):
         protocol.refuse_overlap(renamed, parts)  # the same samples under other names
 
 
