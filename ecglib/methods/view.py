@@ -23,7 +23,7 @@ from ecglib.leads import LEADS, canonical, indices
 from ecglib.signals import Standardise
 
 FORMAT = 1
-_NEEDED = {"classes", "leads", "rate_hz", "normalisation", "backbone", "options", "sha256"}
+_NEEDED = {"classes", "leads", "rate_hz", "normalisation", "backbone", "window_s", "options", "sha256"}
 
 
 class View(nn.Module):
