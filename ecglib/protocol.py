@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations
 from typing import TYPE_CHECKING, Any, Literal
@@ -16,6 +16,8 @@ from ecglib.predictions import Predictions
 
 if TYPE_CHECKING:
     import torch
+
+    from ecglib.batches import Batches
 
 PARTS = ("train", "valid", "test")
 
@@ -100,22 +102,26 @@ def left_out(whole: Cohort, parts: Mapping[str, Cohort], task: str) -> list[str]
 
 def predictions(
     view: Any, parts: Mapping[str, Cohort], *, model: str, seed: int, task: str, device: str | torch.device,
-    batch_size: int = 256,
+    batch_size: int = 256, draw: Callable[[Batches], Iterable] | None = None,
 ) -> list[Predictions]:  # fmt: skip
     """What `view` says of every record of `parts` (the validation and the test part, say): probabilities (N, C).
 
-    The classes of the view and of the task are matched by name.
+    The classes of the view and of the task are matched by name. A view whose `takes` is "page" is given the pages that
+    `draw` makes of the batches, and nothing else.
 
     Raises:
         InputError: the view was trained for other classes.
     """
     return [
-        _predict(view, part, model=model, seed=seed, name=name, task=task, device=device, batch_size=batch_size)
+        _predict(view, part, draw, model=model, seed=seed, name=name, task=task, device=device, batch_size=batch_size)
         for name, part in parts.items()
     ]
 
 
-def _predict(view: Any, part: Cohort, *, model: str, seed: int, name: str, task: str, device: Any, batch_size: int):
+def _predict(
+    view: Any, part: Cohort, draw: Callable | None, *, model: str, seed: int, name: str, task: str, device: Any,
+    batch_size: int,
+) -> Predictions:  # fmt: skip
     import torch
 
     classes = part.classes(task)
@@ -124,8 +130,11 @@ def _predict(view: Any, part: Cohort, *, model: str, seed: int, name: str, task:
             f"{model} predicts {', '.join(view.classes)}, but the task {task} has {', '.join(classes)}: "
             "give a checkpoint of this task."
         )
-    batches = part.batches(batch_size, device=device)
-    logits = torch.cat([view.predict(batch.signal).float() for batch in batches])  # (N, C)
+    batches, takes = part.batches(batch_size, device=device), getattr(view, "takes", "signal")
+    if takes == "page" and draw is None:
+        raise InputError(f"{model} reads pages; give `draw`, which makes them of the batches.")
+    batches = batches if draw is None else draw(batches)
+    logits = torch.cat([view.predict(getattr(batch, takes)).float() for batch in batches])  # (N, C)
     columns = [view.classes.index(label) for label in classes]
     records = part.records
     return Predictions(

@@ -3,7 +3,8 @@
 A *method* is a module with
 
 - ``training_step(batch) -> {"loss": scalar, name of a part: scalar, ...}``,
-- ``predict(signal) -> logits (B, C)``, without gradients and in evaluation mode,
+- ``predict(signal) -> logits (B, C)``, without gradients and in evaluation mode; a method whose ``takes`` is "page" is
+  given the batch's page in place of its signal, and nothing else,
 - ``inference_module() -> Module``, the part whose weights are the product; the best epoch's are kept.
 
 Every source of chance in an epoch hangs on (seed, epoch) alone, so a run that was killed goes on from its last whole
@@ -212,8 +213,9 @@ def _validate(method: nn.Module, valid: Any) -> dict[str, float]:
 def collect(method: nn.Module, batches: Any) -> tuple[np.ndarray, np.ndarray]:
     """Logits (N, C) and labels (N, C) of all `batches`, in their order."""
     logits, labels = [], []
+    takes = getattr(method, "takes", "signal")  # the one field of the batch that inference is given
     for batch in batches:
-        logits.append(method.predict(batch.signal).float())
+        logits.append(method.predict(getattr(batch, takes)).float())
         labels.append(batch.label)
     return torch.cat(logits).cpu().numpy(), torch.cat(labels).cpu().numpy()
 
