@@ -116,11 +116,21 @@ class XResNet1d(nn.Module):
             if isinstance(module, Conv):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
+    def forward_map(self, x: Tensor) -> Tensor:
+        """(B, L, T) standardised signal to the last stage's map (B, F/2, T/32)."""
+        return self._map(x).squeeze(2)  # (B, F/2, 1, T/32) -> (B, F/2, T/32)
+
     def forward_features(self, x: Tensor) -> Tensor:
         """(B, L, T) standardised signal to (B, F): [global average, global maximum] of the last stage.
 
         Features are at least float32, under mixed precision too: they feed a contrast and the logits.
         """
+        x = self._map(x)
+        exact = torch.promote_types(x.dtype, torch.float32)
+        pooled = x.mean(dim=(2, 3), dtype=exact), x.amax(dim=(2, 3)).to(exact)  # (B, F/2, 1, T/32) -> (B, F/2)
+        return torch.cat(pooled, dim=1)  # (B, F)
+
+    def _map(self, x: Tensor) -> Tensor:
         if x.ndim != 3 or x.shape[1] != self.in_channels:
             raise InputError(
                 f"The network takes signals of shape (B, {self.in_channels}, T) but was given {tuple(x.shape)}; "
@@ -128,10 +138,7 @@ class XResNet1d(nn.Module):
             )
         x = x.unsqueeze(2)  # (B, L, T) -> (B, L, 1, T)
         x = x.contiguous(memory_format=_memory_format(x))
-        x = self.stages(self.stem(x))  # (B, L, 1, T) -> (B, F/2, 1, T/32)
-        exact = torch.promote_types(x.dtype, torch.float32)
-        pooled = x.mean(dim=(2, 3), dtype=exact), x.amax(dim=(2, 3)).to(exact)  # (B, F/2, 1, T/32) -> (B, F/2)
-        return torch.cat(pooled, dim=1)  # (B, F)
+        return self.stages(self.stem(x))  # (B, L, 1, T) -> (B, F/2, 1, T/32)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, L, T) to logits (B, C)."""
