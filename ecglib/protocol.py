@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations
 from typing import TYPE_CHECKING, Any, Literal
@@ -12,12 +12,11 @@ import numpy as np
 
 from ecglib.cohort import Cohort
 from ecglib.errors import InputError
+from ecglib.leads import canonical, indices
 from ecglib.predictions import Predictions
 
 if TYPE_CHECKING:
     import torch
-
-    from ecglib.batches import Batches
 
 PARTS = ("train", "valid", "test")
 
@@ -36,6 +35,26 @@ def require(**parameters: Any) -> None:
                 raise InputError(f"{name} names something twice: {value}; give each once.")
         elif not value >= 1:
             raise InputError(f"{name} is {value!r}, but must be at least 1.")
+
+
+def named(task: str, *, train: Sequence[int], valid: Sequence[int], test: Sequence[int]) -> str:
+    """What the rows of metrics.json call the protocol: "superclass, folds 1-8/9/10", train, validation, test."""
+    return f"{task}, folds {'/'.join(map(_ranges, (train, valid, test)))}"
+
+
+def other_leads(have: Sequence[str], main: str, sweep: Sequence[str]) -> list[str]:
+    """The entries of `sweep` ("V1", or "I II" for two leads together) beside `main`, spelt canonically, each once.
+
+    Raises:
+        InputError: an entry names a lead that is not among `have`, or none at all.
+    """
+    spelt = []
+    for entry in (main, *sweep):
+        leads = [have[k] for k in indices(have, entry.split())]
+        if not leads:
+            raise InputError("An entry of student_leads or sweep_leads is empty; name a lead in it.")
+        spelt.append(" ".join(map(canonical, leads)))
+    return [entry for entry in dict.fromkeys(spelt) if entry != spelt[0]]
 
 
 def split(
@@ -102,26 +121,28 @@ def left_out(whole: Cohort, parts: Mapping[str, Cohort], task: str) -> list[str]
 
 def predictions(
     view: Any, parts: Mapping[str, Cohort], *, model: str, seed: int, task: str, device: str | torch.device,
-    batch_size: int = 256, draw: Callable[[Batches], Iterable] | None = None,
+    batch_size: int = 256, batches: Mapping[str, Iterable] | None = None,
 ) -> list[Predictions]:  # fmt: skip
     """What `view` says of every record of `parts` (the validation and the test part, say): probabilities (N, C).
 
-    The classes of the view and of the task are matched by name. A view whose `takes` is "page" is given the pages that
-    `draw` makes of the batches, and nothing else.
+    The classes of the view and of the task are matched by name.
+
+    Args:
+        batches: each part's batches in the part's order, such as `PageBatches`; default: its signals. A view is given
+            the field of them that its `takes` names ("signal" where it names none), and nothing else.
 
     Raises:
-        InputError: the view was trained for other classes.
+        InputError: the view was trained for other classes; it reads pages and the batches have none; batches of other
+            records.
     """
-    return [
-        _predict(view, part, draw, model=model, seed=seed, name=name, task=task, device=device, batch_size=batch_size)
-        for name, part in parts.items()
-    ]
+    said = []
+    for name, part in parts.items():
+        own = batches[name] if batches else part.batches(batch_size, device=device)
+        said.append(_predict(view, part, own, model=model, seed=seed, name=name, task=task))
+    return said
 
 
-def _predict(
-    view: Any, part: Cohort, draw: Callable | None, *, model: str, seed: int, name: str, task: str, device: Any,
-    batch_size: int,
-) -> Predictions:  # fmt: skip
+def _predict(view: Any, part: Cohort, batches: Iterable, *, model: str, seed: int, name: str, task: str) -> Predictions:
     import torch
 
     classes = part.classes(task)
@@ -130,11 +151,16 @@ def _predict(
             f"{model} predicts {', '.join(view.classes)}, but the task {task} has {', '.join(classes)}: "
             "give a checkpoint of this task."
         )
-    batches, takes = part.batches(batch_size, device=device), getattr(view, "takes", "signal")
-    if takes == "page" and draw is None:
-        raise InputError(f"{model} reads pages; give `draw`, which makes them of the batches.")
-    batches = batches if draw is None else draw(batches)
-    logits = torch.cat([view.predict(getattr(batch, takes)).float() for batch in batches])  # (N, C)
+    takes = getattr(view, "takes", "signal")
+    said, order = [], []
+    for batch in batches:
+        if not hasattr(batch, takes):
+            raise InputError(f"{model} reads a {takes}, and the batches of the {name} part have none; draw them first.")
+        said.append(view.predict(getattr(batch, takes)).float())
+        order.append(batch.index)
+    if not np.array_equal(torch.cat(order).cpu().numpy(), np.arange(len(part))):
+        raise InputError(f"The batches are not the {name} part's {len(part)} records in their order; do not shuffle.")
+    logits = torch.cat(said)  # (N, C)
     columns = [view.classes.index(label) for label in classes]
     records = part.records
     return Predictions(
@@ -182,6 +208,17 @@ def _with_codes(cohort: Cohort, task: str, codes: Mapping[str, str]) -> Cohort:
     view = cohort.subset(np.arange(len(cohort)))
     view.info = replace(view.info, label_sets={**view.info.label_sets, task: codes})
     return view
+
+
+def _ranges(folds: Sequence[int]) -> str:
+    """ "1-8" for 1 to 8, "1-3,5" where one is left out."""
+    runs: list[list[int]] = []
+    for fold in sorted(folds):
+        if runs and fold == runs[-1][-1] + 1:
+            runs[-1].append(fold)
+        else:
+            runs.append([fold])
+    return ",".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
 
 
 def _listed(folds: Sequence[int]) -> str:

@@ -1,13 +1,14 @@
-"""XResNet-1d: the backbone of MVKT-ECG (Qin et al., arXiv 2301.12178) and of PTB-XL's benchmarks.
+"""XResNet-1d: the backbone of MVKT-ECG's released code (Qin et al., arXiv 2301.12178) and of PTB-XL's benchmarks.
 
 After He et al. 2019, "Bag of tricks for image classification", and Strodthoff et al. 2021, in one dimension:
 a stem of three k3 convolutions (leads-32-64-64, strides 2, 1, 1), max-pool k3 s2, four stages of 64, 128, 256, 512
 channels (times 4 with bottlenecks) with strides 1, 2, 2, 2; the shortcut is an average-pool where the stage strides,
 then a 1x1 convolution where the width changes. The head is one linear layer on [global average, global maximum].
 
-The paper's: all of the above, convolutions without bias, Kaiming fan-out, no dropout. Ours, where no source says: that
-Kaiming is drawn from a normal law, that every batch norm starts at gamma 1 (no zero-initialised last gamma), and that
-the linear layer keeps torch's own initialisation. `width` and `kernel` are ours too; 1.0 and 3 are the paper's.
+The released code's: all of the above, convolutions without bias, Kaiming fan-out, no dropout. Ours, where no source
+says: that Kaiming is drawn from a normal law, that every batch norm starts at gamma 1 (no zero-initialised last gamma),
+and that the linear layer keeps torch's own initialisation. `width` and `kernel` are ours too; 1.0 and 3 are the
+released code's.
 """
 
 from __future__ import annotations
