@@ -10,6 +10,8 @@ from pathlib import Path
 from ecglib.errors import InputError
 
 FORMAT_VERSION = 1
+NOMINAL = "Voltages are nominal"
+"""How the note begins that says so of a cohort, and with it `CohortInfo.title`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +44,12 @@ class CohortInfo:
     key: str = ""
     """What the folder was built from; a build with the same key finds it done."""
     format_version: int = FORMAT_VERSION
+
+    @property
+    def title(self) -> str:
+        """What tables and metrics call the data: the name, and that voltages are nominal where a note says so."""
+        nominal = any(note.startswith(NOMINAL) for note in self.notes)
+        return f"{self.name}, nominal voltages" if nominal else self.name
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n"

@@ -11,12 +11,20 @@ from ecglib.errors import InputError
 
 
 def usable(device: str | torch.device) -> torch.device:
-    """The device with its index, once a tensor has been put on it; InputError where that fails."""
+    """The device with its index, once a tensor has been put on it; "auto" takes a GPU where there is one.
+
+    Raises:
+        InputError: no tensor can be put on it.
+    """
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         found = torch.device(device)
         torch.empty(0, device=found)
     except (RuntimeError, AssertionError) as error:
-        raise InputError(f"device {str(device)!r} cannot be used here ({str(error).splitlines()[0]}).") from None
+        raise InputError(
+            f"device {str(device)!r} cannot be used here ({str(error).splitlines()[0]}); set it to cpu or auto."
+        ) from None
     if found.type == "cuda" and found.index is None:
         found = torch.device("cuda", torch.cuda.current_device())
     return found

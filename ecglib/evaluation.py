@@ -22,10 +22,7 @@ from ecglib.bootstrap import Bootstrap, interval, p_value
 from ecglib.errors import InputError, nearest
 from ecglib.metrics import METRICS, THRESHOLDED, best_thresholds, macro, measure
 from ecglib.predictions import Predictions
-
-ROW = ("model", "protocol", "data", "split", "metric", "class", "value", "low", "high", "seed", "n")
-"""The keys of a row of metrics.json, in this order. `n` counts the records that were evaluated."""
-
+from ecglib.results import METRIC_KEYS as ROW
 
 # ---- scores ---------------------------------------------------------------------------------------------------------
 

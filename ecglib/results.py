@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 METRIC_KEYS = ("model", "protocol", "data", "split", "metric", "class", "value", "low", "high", "seed", "n")
+"""The keys of a row of metrics.json, in this order. `n` counts the records that were evaluated."""
 DATA_KEYS = ("name", "source", "source_version", "fingerprint", "citation", "licence", "rate", "leads", "notes")
 MADE_HERE = ("data.json", "metrics.json", "predictions.parquet", "history.csv", "environment.json", "model")
 CHECKPOINTS = "checkpoints"
@@ -92,6 +93,7 @@ class Run:
         if not info.fingerprint:
             raise InputError(f"{info.name}: has no fingerprint in its cohort.json; build it again")
         facts = {key: getattr(info, key, None) for key in DATA_KEYS}
+        facts["name"] = getattr(info, "title", info.name)
         entry = {"role": role, "records": len(cohort), **facts, "counts": counts}
         self._data.append(entry)
         atomic.write_json(self.path / "data.json", self._data)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import pandas as pd
 
 from ecglib.errors import InputError, nearest
-from ecglib.evaluation import ROW
+from ecglib.results import METRIC_KEYS
 
 LABELS = {
     "auc": "AUC",
@@ -18,7 +18,7 @@ LABELS = {
     "brier": "Brier score",
     "ece": "calibration error",
 }
-SOURCES = ("paper", "second-hand", "ours")
+SOURCES = ("published", "second-hand", "ours")
 
 
 def label(metric: str, of: str = "") -> str:
@@ -33,7 +33,7 @@ def summary(rows: Iterable[Mapping], *, metric: str | None = None, of: str | Non
     metric, of (a class or "macro"), models and split keep only theirs; `models` also gives the order. `InputError` when
     nothing is left, naming what there is.
     """
-    frame = pd.DataFrame(list(rows), columns=list(ROW))
+    frame = pd.DataFrame(list(rows), columns=list(METRIC_KEYS))
     for column, wanted in (("metric", metric), ("class", of), ("split", split)):
         if wanted is not None:
             kept = frame[frame[column] == wanted]
@@ -67,11 +67,19 @@ def _cell(row) -> str:
 
 def model_table(rows: Iterable[Mapping], metrics: Sequence[str] = ("auc", "f1"), *, models: Sequence[str] | None = None,
                 of: str = "macro", split: str = "test") -> pd.DataFrame:  # fmt: skip
-    """Models down, metrics across, each cell "0.843 [0.811, 0.872]"."""
-    columns = {}
+    """Models down, metrics across, each cell "0.843 [0.811, 0.872]".
+
+    Behind each metric its standard deviation over seeds, where a model has several; "one seed" for the others.
+    """
+    rows, columns = list(rows), {}
     for metric in metrics:
         part = summary(rows, metric=metric, of=of, models=models, split=split)
         columns[label(metric, of)] = pd.Series(part.apply(_cell, axis=1).to_numpy(), index=part["model"])
+        key = {"metric": f"{metric}_seed_sd", "class": of, "split": split}
+        spread = {row["model"]: row["value"] for row in rows if all(row[k] == v for k, v in key.items())}
+        if not spread.keys().isdisjoint(part["model"]):
+            cells = [written(spread[m]) if m in spread else "one seed" for m in part["model"]]
+            columns[f"{LABELS.get(metric, metric)}, SD over seeds"] = pd.Series(cells, index=part["model"])
     return pd.DataFrame(columns)
 
 
@@ -92,20 +100,21 @@ def source_table(rows: Iterable[Mapping], references: Sequence[Mapping], metrics
                  models: Sequence[str], split: str = "test") -> pd.DataFrame:  # fmt: skip
     """Published numbers above ours, every line labelled for what it is.
 
-    references: dicts {"model", "source": "paper" | "second-hand", "where": citation or how it came to us, and a number
-    for each known metric, "auc": 0.843}. A number published without an interval stands without one.
+    references: dicts {"model", "source": "published" | "second-hand", "where": citation or how it came to us, and a
+    number for each known metric, "auc": 0.843}. A number published without an interval stands without one.
     """
     lines = []
     for reference in references:
         if reference.get("source") not in SOURCES[:2] or not reference.get("where"):
             raise InputError(
-                f"Reference {reference.get('model')!r} must say its source (paper or second-hand) and where it stands."
+                f"Reference {reference.get('model')!r} must say its source (published or second-hand) and where it "
+                "stands."
             )
         numbers = {label(m, "macro"): written(reference[m]) if m in reference else "not found" for m in metrics}
         about = {"source": reference["source"], "model": reference["model"]}
         lines.append({**about, **numbers, "where": reference["where"]})
     lines.sort(key=lambda line: SOURCES.index(line["source"]))
-    ours = model_table(rows, metrics, models=models, split=split)
+    ours = model_table(rows, metrics, models=models, split=split)[[label(m, "macro") for m in metrics]]
     about = summary(rows, metric=metrics[0], of="macro", models=models, split=split).set_index("model")
     for model, cells in ours.iterrows():
         where = f"this run: {about.loc[model, 'data']}, {about.loc[model, 'n']} {split} records"
@@ -134,3 +143,35 @@ def verdict(rows: Iterable[Mapping], a: str, b: str, *, metric: str = "auc", of:
     if row["high"] < 0:
         return f"{a} is below {b} ({said})."
     return f"{a} and {b} are not told apart: the interval of their difference holds zero ({said})."
+
+
+def closed(rows: Iterable[Mapping], *, student: str, alone: str, teacher: str, metric: str = "auc", of: str = "macro",
+           split: str = "test") -> str:  # fmt: skip
+    """A sentence on the share of the distance from `alone` to `teacher` that `student` closes, in the mean over seeds.
+
+    Needs the paired rows "student - alone" and "teacher - alone". The interval is that of the first difference, in
+    parts of the distance that was measured: the distance's own uncertainty is told beside it, not worked in.
+    """
+    names = [f"{student} - {alone}", f"{teacher} - {alone}"]
+    table = summary(rows, metric=metric, of=of, models=names, split=split).set_index("model")
+    gain, distance = (table.loc[name] for name in names)
+    said = f"the distance is {label(metric, of)} {written(*distance[['value', 'low', 'high']], sign=True)}"
+    if not distance["low"] > 0:  # NaN too
+        return f"{teacher} is not surely above {alone} ({said}), so there is no distance of which to tell a share."
+    share, low, high = (f"{100 * gain[key] / distance['value']:.0f} %" for key in ("value", "low", "high"))
+    zero = gain["low"] <= 0 <= gain["high"]
+    end = "; this interval holds zero, so it may be none of it" if zero else ""
+    return f"{student} closes {share} [{low}, {high}] of the distance between {alone} and {teacher} ({said}){end}."
+
+
+def tally(rows: Iterable[Mapping], pairs: Sequence[tuple[str, str]], *, metric: str = "auc", of: str = "macro",
+          split: str = "test") -> str:  # fmt: skip
+    """A sentence on many paired differences: how many intervals lie above, below and about zero."""
+    table = summary(rows, metric=metric, of=of, models=[f"{a} - {b}" for a, b in pairs], split=split)
+    above, below = int((table["low"] > 0).sum()), int((table["high"] < 0).sum())
+    about = len(table) - above - below
+    return (
+        f"Of {len(table)} paired differences in {label(metric, of)}, {above} lie above zero with their whole interval, "
+        f"{below} below, and {about} are not told apart from it; of so many 95 % intervals, {0.05 * len(table):.1g} "
+        "would be expected to miss zero by chance where nothing differs."
+    )

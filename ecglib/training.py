@@ -7,8 +7,9 @@ A *method* is a module with
   given the batch's page in place of its signal, and nothing else,
 - ``inference_module() -> Module``, the part whose weights are the product; the best epoch's are kept.
 
-Every source of chance in an epoch hangs on (seed, epoch) alone, so a run that was killed goes on from its last whole
-checkpoint and ends with the same bits as one that was not (on one machine's CPU).
+Every source of chance in a step hangs on (seed, epoch, step) alone. So methods that differ in what they draw in their
+losses still see the same batches, changed alike; and a run that was killed goes on from its last whole checkpoint and
+ends with the same bits as one that was not (on one machine's CPU).
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ import hashlib
 import json
 import math
 import time
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import Any, Literal
 
@@ -173,12 +176,11 @@ def _train_epoch(
     step: nn.Module, train: Any, accelerator: Accelerator, optimiser: Any, trained: list, settings: Settings, epoch: int
 ) -> dict[str, float]:
     """One pass over the training batches; the mean of the loss and of each of its parts."""
-    _reseed(settings.seed, epoch)
     train.set_epoch(epoch)
     step.train()
     sums: dict[str, Tensor] = {}
     batches = 0
-    for batch in train:
+    for batch in _with_own_chance(train, settings.seed, epoch):
         rate = settings.rate(epoch + batches / len(train))
         for group in optimiser.param_groups:
             group["lr"] = rate
@@ -256,7 +258,7 @@ def _trained_state(method: nn.Module) -> dict[str, Tensor]:
 
 
 def _optimiser(settings: Settings, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
-    if settings.optimiser == "adam":  # its decay is an L2 term on everything, as in the papers that use it
+    if settings.optimiser == "adam":  # its decay is an L2 term on everything, as in MVKT-ECG's released code
         return torch.optim.Adam(parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay)
     # Decoupled decay pulls weights towards 0; biases and the scales of normalisations are left alone.
     groups = [
@@ -266,10 +268,21 @@ def _optimiser(settings: Settings, parameters: list[nn.Parameter]) -> torch.opti
     return torch.optim.AdamW([g for g in groups if g["params"]], lr=settings.learning_rate)
 
 
-def _reseed(seed: int, epoch: int) -> None:
-    """Make the epoch's chance a function of (seed, epoch): nothing of a generator has to be saved."""
-    state = np.random.SeedSequence([seed, epoch]).generate_state(1, np.uint64)[0]
-    torch.manual_seed(int(state >> 1))  # CUDA's generators too
+def _with_own_chance(train: Iterable, seed: int, epoch: int) -> Iterator:
+    """The epoch's batches; torch's generators start anew before each is fetched.
+
+    Whatever a method draws in its loss then moves neither the crops of the next step nor the batch itself, and nothing
+    of a generator has to be saved.
+    """
+    batches = iter(train)
+    for step in count():
+        state = np.random.SeedSequence([seed, epoch, step]).generate_state(1, np.uint64)[0]
+        torch.manual_seed(int(state >> 1))  # CUDA's generators too
+        try:
+            batch = next(batches)
+        except StopIteration:
+            return
+        yield batch
 
 
 def _key(settings: Settings, method: nn.Module, train: Any, valid: Any) -> str:
@@ -287,18 +300,3 @@ def _device_of(method: nn.Module) -> torch.device:
 def _line(name: str, row: dict[str, float], settings: Settings) -> str:
     parts = ", ".join(f"{k} {v:.4f}" for k, v in row.items() if k not in ("epoch", "learning_rate", "valid_macro_auc"))
     return f"{name} epoch {row['epoch']}/{settings.epochs}: {parts}, validation macro AUC {row['valid_macro_auc']:.4f}"
-
-
-def device(name: str = "auto") -> torch.device:
-    """The device of that name; "auto" takes a GPU where there is one.
-
-    Raises:
-        InputError: there is no such device here.
-    """
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.empty(0, device=name)
-    except (RuntimeError, AssertionError):
-        raise InputError(f"There is no device {name!r} here; set `device` to cpu or auto.") from None
-    return torch.device(name)

@@ -20,7 +20,7 @@
 # clinic reads twelve. A network that was trained on all twelve leads (the teacher) supervises one that sees a single
 # lead (the student), so that the student keeps its one electrode but learns from more than its labels.
 #
-# **The idea.** The student minimises γ · BCE + α · MKD + β · CLT:
+# **The idea.** The student minimises γ · BCE + α · MKD + β · CLT (names and form as in the authors' released code):
 #
 # - **BCE**, binary cross-entropy with the labels;
 # - **MKD**, multi-label knowledge distillation: per class, the Kullback-Leibler divergence between the teacher's and the
@@ -32,18 +32,22 @@
 # larger than the uncertainty of the test set?
 
 # %% [markdown]
-# ## What is the paper's, what is ours
+# ## What was released, what is ours
 #
-# | part | the paper and its released code | this notebook |
+# The paper's formulas and tables could not be read. What the middle column says was read in its authors' released code,
+# which is five months older than the paper, so that a detail may differ.
+#
+# | part | the released code | this notebook |
 # |---|---|---|
 # | networks | XResNet-1d, teacher on 12 leads, student on lead I; which depth each table used: not found | XResNet-1d; depth and width are parameters, the preset `paper` takes 101 at full width |
 # | weights of the losses | γ = 1, α = 1, β = 0.8 | the same, as parameters |
-# | MKD | temperature 1, and the temperature divides probabilities in the released code | `tempered` divides logits and multiplies by T²; `released` is the code's form |
+# | MKD | temperature 1, which divides probabilities | `tempered` divides logits and multiplies by T²; `released` is that form |
 # | CLT | 128 dimensions, 1024 negatives, temperature 0.07, momentum 0.5 | the same |
-# | negatives of CLT on PTB-XL | the released code looks at one column of the label | `disjoint`: records that share no label; the other two rules are choices |
+# | negatives of CLT on PTB-XL | the opposite bit in one column of the label | `disjoint`: records that share no label; the other two rules are choices |
 # | data | PTB-XL 1.0.1, five superclasses, 100 Hz, folds 1-8, 9, 10 | parameters; the table below says what this run used |
+# | normalisation | one mean and deviation for all leads (`scalar`) | the same; the presets on PTB-XL take others, see below |
 # | training | Adam, batch 32, 100 epochs, warm-up and steps; no augmentation | preset `paper` the same; the other presets are shorter and train on random crops |
-# | choice of the epoch | the released code prints the best *test* score over epochs | the validation fold chooses; the test fold is read once, at the end |
+# | choice of the epoch | the best *test* score over epochs is printed | the validation fold chooses; the test fold is read once, at the end |
 # | seeds and intervals | none found | several seeds, 95 % bootstrap intervals over patients, paired differences |
 
 # %%
@@ -65,16 +69,17 @@ bad_records: Literal["drop", "keep"] = "drop"  # records with missing samples or
 train_folds: list[int] = [1, 2, 3, 4, 5, 6, 7, 8]  # PTB-XL keeps each patient in one fold
 valid_folds: list[int] = [9]  # choose epoch and thresholds; never the test folds
 test_folds: list[int] = [10]  # read once, after every choice
-unlabelled: list[str] = []  # further folders of records without labels: MKD distils on them too (ours, not the paper's)
+unlabelled: list[str] = []  # further folders of records without labels: MKD distils on them too (ours; none was released)
 # Networks
 teacher_leads: list[str] = ["I II III aVR aVL aVF V1 V2 V3 V4 V5 V6"]  # one teacher per entry
 student_leads: str = "I"  # what the student sees; "I II" makes a two-lead student
 teacher_backbone: str = "xresnet1d18"  # xresnet1d18, 34, 50, 101 or 152
 student_backbone: str = "xresnet1d18"  # the same family; need not be the teacher's size
-width: float = 0.5  # multiplies the channels; 1 is the published network
+teachers_from: list[str] = []  # folders of saved teachers, one per entry of teacher_leads, in place of training them; none may have seen the validation or test folds
+width: float = 0.5  # multiplies the channels; 1 is the released network
 kernel: int = 5  # samples; the released code has 3
-teacher_normalise: Literal["scalar", "lead", "record", "none"] = "scalar"  # one mean and deviation for all (the paper's)
-student_normalise: Literal["scalar", "lead", "record", "none"] = "record"  # each record by its own: shape, not voltage
+teacher_normalise: Literal["scalar", "lead", "record", "none"] = "scalar"  # one mean and deviation for all (as released)
+student_normalise: Literal["scalar", "lead", "record", "none"] = "scalar"  # the same; "record": each by its own, so shape without voltage
 # Distillation
 gamma: float = 1.0  # weight of BCE
 alpha: float = 1.0  # weight of MKD, which is a sum over classes where BCE is a mean
@@ -92,7 +97,7 @@ seeds: list[int] = [0]  # every model is trained once per seed
 teacher_epochs: int = 12  # passes over the training records
 student_epochs: int = 12  # the same for every student
 batch_size: int = 32  # records
-optimiser: Literal["adam", "adamw"] = "adamw"  # adam: decay as an L2 term on everything (the paper's)
+optimiser: Literal["adam", "adamw"] = "adamw"  # adam: decay as an L2 term on everything (as released)
 schedule: Literal["one_cycle", "cosine", "steps", "constant"] = "one_cycle"  # how the learning rate moves
 teacher_rate: float = 3e-3  # the learning rate's peak
 student_rate: float = 3e-3  # the same for the students
@@ -126,17 +131,17 @@ import pandas as pd
 import torch
 from IPython.display import Markdown
 
-from ecglib import datasets, evaluation, figures, protocol, results, tables, training
+from ecglib import datasets, devices, evaluation, figures, protocol, results, tables, training
 from ecglib.bootstrap import Bootstrap
 from ecglib.cohort import mix
 from ecglib.leads import indices
-from ecglib.methods.lead_kd import LeadKD, Supervised, View
+from ecglib.methods.lead_kd import LeadKD, Supervised, View, contrast_column, load_teachers
 from ecglib.signals import Augment, Standardise
 
 pd.set_option("display.max_colwidth", None)
 os.chdir(results.root())  # every path in the parameters is taken from the repository's root
 protocol.require(seeds=seeds, teacher_leads=teacher_leads, batch_size=batch_size, draws=draws)
-device = training.device(device)
+device = devices.usable(device)
 run = results.Run(out, device=device)
 
 # %% [markdown]
@@ -152,6 +157,8 @@ parts = protocol.split(
     cohort, task, train=train_folds, valid=valid_folds, test=test_folds, rare=rare_classes
 )
 classes = parts["train"].classes(task)
+sweep = protocol.other_leads(cohort.leads, student_leads, sweep_leads)
+column = contrast_column(clt_rule, clt_class, classes)
 run.data(cohort, **{name: len(part) for name, part in parts.items()})
 Markdown("\n".join(f"- {note}" for note in [*cohort.info.notes, *protocol.left_out(cohort, parts, task)]))
 
@@ -201,9 +208,11 @@ figures.show(
 # Both are XResNet-1d. A view takes its leads from the record, standardises them, and ends in one linear layer on the
 # concatenated mean and maximum over time; CLT compares these pooled features.
 #
-# Standardising a record by its own mean and deviation leaves the student the shape of its lead and takes the voltage
-# away. Some voltage is worth having; but in a copy of PTB-XL whose leads were z-scored before they were stored, what is
-# left of lead I's amplitude is its share of the limb leads' energy, and so tells of leads that the student must not see.
+# One mean and one deviation for all records (`scalar`) keeps the voltage; standardising each record by its own
+# (`record`) leaves the student the shape of its lead and takes the voltage away. Some voltage is worth having; but in a
+# copy of PTB-XL whose leads were z-scored before they were stored, what is left of lead I's amplitude is its share of
+# the limb leads' energy, and so tells of leads that the student must not see. The presets on PTB-XL therefore take
+# `record` for the student.
 
 # %%
 backbone = {"classes": classes, "rate": rate, "width": width, "kernel": kernel, "window_s": crop_s or None}
@@ -212,9 +221,9 @@ standardise = {
 }
 for_teacher = backbone | {"have": cohort.leads, "standardise": standardise[teacher_normalise]}
 for_student = backbone | {"have": cohort.leads, "standardise": standardise[student_normalise]}
-shown = [
-    View(teacher_backbone, leads=leads.split(), **for_teacher) for leads in teacher_leads
-] + [View(student_backbone, leads=student_leads.split(), **for_student)]
+lent = load_teachers(teachers_from, teacher_leads, classes=classes, rate=rate, have=cohort.leads)
+shown = lent or [View(teacher_backbone, leads=leads.split(), **for_teacher) for leads in teacher_leads]
+shown = [*shown, View(student_backbone, leads=student_leads.split(), **for_student)]
 pd.DataFrame(
     [[" ".join(v.leads), v.backbone_name, v.feature_dim, sum(p.numel() for p in v.parameters())] for v in shown],
     index=[*["teacher"] * len(teacher_leads), "student"],
@@ -239,44 +248,6 @@ endangered = sorted(augment.may_destroy() & {*classes, *cohort.info.label_sets[t
 Markdown(f"Augmentation can make these labels of the task untrue: {', '.join(endangered) or 'none'}.")
 
 # %% [markdown]
-# ## The teacher
-#
-# Twelve leads, labels only. It is trained once per seed, and never again touched: the students of a seed share it.
-
-# %%
-teachers, histories, fits, views = {seed: [] for seed in seeds}, [], [], {}
-for seed, (number, leads) in product(seeds, enumerate(teacher_leads, 1)):
-    name = "teacher" if len(teacher_leads) == 1 else f"teacher {number} ({leads})"
-    torch.manual_seed(seed)
-    view = View(teacher_backbone, leads=leads.split(), **for_teacher).to(device)
-    fit = training.fit(
-        Supervised(view, augment=augment_teacher), train[seed], valid, settings=replace(common, seed=seed),
-        checkpoints=run.checkpoint(f"{name}-{seed}"), progress=progress, name=f"{name}, seed {seed}",
-    )  # fmt: skip
-    teachers[seed].append(view)
-    views[name, seed] = view
-    histories.append(fit.history.assign(model=name, seed=seed))
-    fits.append({"model": name, "seed": seed, **fit.summary()})
-
-# %% [markdown]
-# ## The students
-#
-# Four of them, named after their losses and alike in everything else: the same weights to begin with, the same order of
-# the same records, the same number of steps (CLT draws its negatives from the same source of chance as the crops, so
-# with it the crops are others). `BCE` is the student alone; what the others have beyond it is the teacher's.
-
-# %%
-losses = {"BCE": (0, 0), "BCE+MKD": (alpha, 0), "BCE+CLT": (0, beta), "BCE+MKD+CLT": (alpha, beta)}
-distillation = {
-    "labels": torch.from_numpy(parts["train"].labels(task)), "gamma": gamma, "augment": augment,
-    "temperature": temperature, "mkd_variant": mkd_variant, "negatives": clt_negatives, "clt_rule": clt_rule,
-    "clt_temperature": clt_temperature, "clt_momentum": clt_momentum,
-    "clt_column": classes.index(clt_class) if clt_rule == "released" and clt_class in classes else None,
-}  # fmt: skip
-jobs = [(seed, student_leads, loss) for seed, loss in product(seeds, losses)]
-jobs += [(seeds[0], lead, loss) for lead, loss in product(sweep_leads, ("BCE", "BCE+MKD+CLT"))]
-
-# %% [markdown]
 # Where further cohorts without labels are given, the students that learn by MKD see them too: a part of every batch,
 # so that each cohort is seen once per epoch. The teacher needs no labels to say what it thinks.
 
@@ -288,6 +259,48 @@ for extra in further:
 sizes = [max(1, round(batch_size * len(extra) / len(parts["train"]))) for extra in further]
 drawn = [extra.batches(size, device=device, shuffle=True) for extra, size in zip(further, sizes)]
 mixed = {seed: mix(train[seed], *drawn) if drawn else train[seed] for seed in seeds}
+
+# %% [markdown]
+# ## The teacher
+#
+# Twelve leads, labels only. It is trained once per seed, and never again touched: the students of a seed share it. Where
+# `teachers_from` names saved ones, these are every seed's, and nothing is trained here.
+
+# %%
+teacher_names = [f"teacher {k} ({leads})" for k, leads in enumerate(teacher_leads, 1)]
+teacher_names = ["teacher"] if len(teacher_leads) == 1 else teacher_names
+histories, fits = [], []
+views = {(name, seed): view.to(device) for seed, (name, view) in product(seeds, zip(teacher_names, lent))}
+for seed, (name, leads) in product(seeds, [] if lent else zip(teacher_names, teacher_leads)):
+    torch.manual_seed(seed)
+    view = View(teacher_backbone, leads=leads.split(), **for_teacher).to(device)
+    fit = training.fit(
+        Supervised(view, augment=augment_teacher), train[seed], valid, settings=replace(common, seed=seed),
+        checkpoints=run.checkpoint(f"{name}-{seed}"), progress=progress, name=f"{name}, seed {seed}",
+    )  # fmt: skip
+    views[name, seed] = view
+    histories.append(fit.history.assign(model=name, seed=seed))
+    fits.append({"model": name, "seed": seed, **fit.summary()})
+
+# %% [markdown]
+# ## The students
+#
+# Four of them, named after their losses and alike in everything else: the same weights to begin with, the same order of
+# the same records, the same random crops, the same number of steps. (Chance starts anew at each step, so what CLT draws
+# for its negatives moves no crop; further cohorts without labels do, where there are any.) `BCE` is the student alone;
+# what the others have beyond it is the teacher's.
+
+# %%
+losses = {"BCE": (0, 0), "BCE+MKD": (alpha, 0), "BCE+CLT": (0, beta), "BCE+MKD+CLT": (alpha, beta)}
+distillation = {
+    "labels": torch.from_numpy(parts["train"].labels(task)), "gamma": gamma, "augment": augment,
+    "temperature": temperature, "mkd_variant": mkd_variant, "negatives": clt_negatives, "clt_rule": clt_rule,
+    "clt_temperature": clt_temperature, "clt_momentum": clt_momentum,
+    "clt_column": column,
+}  # fmt: skip
+jobs = [(seed, student_leads, loss) for seed, loss in product(seeds, losses)]
+jobs += [(seeds[0], lead, loss) for lead, loss in product(sweep, ("BCE", "BCE+MKD+CLT"))]
+teachers = {seed: [views[name, seed] for name in teacher_names] for seed in seeds}
 
 # %%
 for seed, leads, loss in jobs:
@@ -311,8 +324,8 @@ pd.DataFrame(fits).set_index(["model", "seed"])
 # %%
 history = pd.concat(histories, ignore_index=True)
 run.history(history)
-students, best_teacher = list(losses), next(iter(views))[0]
-everyone = [best_teacher, *students]
+students, first_teacher = list(losses), teacher_names[0]
+everyone = [*teacher_names, *students]
 colours = figures.palette(everyone)
 fig = figures.learning_curves(
     history[history["model"].isin(everyone)], ("bce", "valid_loss", "valid_macro_auc"), colours=colours
@@ -339,10 +352,12 @@ predictions = [
     for (name, seed), view in views.items()
     for each in protocol.predictions(view, measured, model=name, seed=seed, task=task, device=device)
 ]
-pairs = [("BCE+MKD", "BCE"), ("BCE+CLT", "BCE"), ("BCE+MKD+CLT", "BCE"),
-         ("BCE+MKD+CLT", "BCE+MKD"), (best_teacher, "BCE")]  # fmt: skip
+pairs = [("BCE+MKD", "BCE"), ("BCE+CLT", "BCE"), ("BCE+MKD+CLT", "BCE"), ("BCE+MKD+CLT", "BCE+MKD")]
+pairs += [(name, "BCE") for name in teacher_names]
+lead_pairs = [(f"BCE+MKD+CLT, lead {lead}", f"BCE, lead {lead}") for lead in sweep]
+folds = protocol.named(task, train=train_folds, valid=valid_folds, test=test_folds)
 result = evaluation.evaluate(
-    predictions, protocol=f"lead {student_leads}, {task}", data=cohort.info.name, compare=pairs, draws=draws
+    predictions, protocol=folds, data=cohort.info.title, compare=pairs + lead_pairs, draws=draws
 )
 run.metrics(result.rows)
 run.predictions(protocol.frame(predictions))
@@ -365,11 +380,18 @@ figures.show(
 )
 
 # %% [markdown]
+# The same differences in numbers, of F1 too (at the thresholds that the validation fold chose for each model):
+
+# %%
+tables.model_table(result.rows, ("auc", "f1"), models=names)
+
+# %% [markdown]
 # **The answer of this run**, in the words that its numbers allow:
 
 # %%
-Markdown("\n".join(f"- {tables.verdict(result.rows, a, b)}" for a, b in pairs)
-         + "".join(f"\n- {note}" for note in result.notes))  # fmt: skip
+answers = [tables.closed(result.rows, student="BCE+MKD+CLT", alone="BCE", teacher=first_teacher)]
+answers += [tables.verdict(result.rows, a, b) for a, b in pairs]
+Markdown("\n".join(f"- {sentence}" for sentence in [*answers, *result.notes]))
 
 # %% [markdown]
 # ## Class by class
@@ -390,7 +412,7 @@ figures.show(
 test = [each for each in predictions if each.split == "test" and each.seed == seeds[0]]
 said = {each.model: each.p for each in test}
 truth, bootstrap = test[0].y, Bootstrap(test[0].y, test[0].patient, draws=200)
-three = [best_teacher, "BCE", "BCE+MKD+CLT"]
+three = [first_teacher, "BCE", "BCE+MKD+CLT"]
 fig = figures.roc_pr(bootstrap, {name: said[name] for name in three}, classes, colours=colours)
 figures.show(
     fig,
@@ -408,7 +430,7 @@ figures.show(
 # ## Did the student learn what the teacher thinks?
 
 # %%
-fig = figures.agreement(truth, said[best_teacher], said["BCE+MKD+CLT"], classes, (best_teacher, "BCE+MKD+CLT"))
+fig = figures.agreement(truth, said[first_teacher], said["BCE+MKD+CLT"], classes, (first_teacher, "BCE+MKD+CLT"))
 figures.show(
     fig,
     alt="The teacher's against the distilled student's probability of each test record, a panel per class.",
@@ -433,20 +455,34 @@ figures.show(
 # %% [markdown]
 # ## Which lead?
 #
-# The same student on other leads, first seed only. A run whose parameter `sweep_leads` is empty leaves this out.
+# The same student on other leads. Everything here, the student's own lead and the teacher too, is of the first seed
+# alone, so that the leads are compared like with like. A run whose parameter `sweep_leads` is empty leaves this out.
 
 # %%
-leads = [student_leads, *[lead for lead in sweep_leads if lead != student_leads]]
+leads = [student_leads, *sweep]
 series = {
     loss: {lead: loss if lead == student_leads else f"{loss}, lead {lead}" for lead in leads}
     for loss in ("BCE", "BCE+MKD+CLT")
 }
-if sweep_leads:
-    fig = figures.lead_sweep(result.rows, series, reference=best_teacher, colours=colours)
+one_seed = [row for row in result.rows if row["seed"] == seeds[0]]
+if sweep:
+    fig = figures.lead_sweep(one_seed, series, reference=first_teacher, colours=colours)
     figures.show(
         fig,
         alt="Macro AUC of the student alone and of the distilled one for each lead, with the teacher's as a line.",
-        caption="One student per lead. Line and band: the teacher.",
+        caption=f"One student per lead, seed {seeds[0]}. Line and band: the teacher.",
+    )
+
+# %%
+if sweep:
+    by_lead = [("BCE+MKD+CLT", "BCE"), *lead_pairs]
+    fig = figures.paired_forest(one_seed, pairs=by_lead, labels=[f"lead {lead}" for lead in leads], sides=by_lead[0])
+    names = [f"{a} - {b}" for a, b in by_lead]
+    figures.show(
+        fig,
+        alt="Paired differences of macro AUC, distilled minus alone: " + tables.spoken(one_seed, models=names) + ".",
+        caption=f"What distillation adds on each lead, seed {seeds[0]}: BCE+MKD+CLT minus BCE. Grey where the interval "
+        f"holds zero. {tables.tally(one_seed, by_lead)}",
     )
 
 # %% [markdown]
@@ -464,18 +500,21 @@ references = [
     {"model": "ResNet1d-34, lead I, BCE+MKD", "auc": 0.828, "f1": 0.598, **third},
     {"model": "ResNet1d-34, lead I, its best", "auc": 0.835, "f1": 0.607, **third},
     {"model": "ResNet1d-34, 12 leads", "auc": 0.903, **third},
-    {"model": "xresnet1d101, 12 leads", "auc": 0.928, "source": "paper", "where": "Strodthoff et al. 2021"},
+    {"model": "xresnet1d101, 12 leads", "auc": 0.928, "source": "published", "where": "Strodthoff et al. 2021"},
 ]  # fmt: skip
 tables.source_table(result.rows, references, models=everyone)
 
 # %% [markdown]
 # ## What is kept
 #
-# The weights of the teacher and of the distilled student (first seed), with class names, leads, rate and normalisation
+# The weights of the teachers, of the student alone and of the distilled one (first seed), with class names, leads, rate and normalisation
 # beside them; every probability; every number above.
 
 # %%
-for name, folder in ((best_teacher, "teacher"), ("BCE", "student_alone"), ("BCE+MKD+CLT", "student_mvkt")):
-    run.model(folder, views[name, seeds[0]])
+folders = {"BCE": "student_alone", "BCE+MKD+CLT": "student_mvkt", "teacher": "teacher"}
+folders |= {name: f"teacher_{k}" for k, name in enumerate(teacher_names, 1) if name != "teacher"}
+for name, folder in folders.items():
+    if (name, seeds[0]) in views:
+        run.model(folder, views[name, seeds[0]])
 run.finish()
 print("\n".join(sorted(path.name for path in run.path.iterdir() if not path.name.startswith("."))))

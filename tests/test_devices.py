@@ -11,6 +11,7 @@ from ecglib.errors import InputError
 
 def test_usable():
     assert usable("cpu") == torch.device("cpu")
+    assert usable("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
     with pytest.raises(InputError, match="device 'tpu9' cannot be used here"):
         usable("tpu9")
 

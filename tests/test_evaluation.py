@@ -319,7 +319,13 @@ def test_tables_for_people():
     rows = evaluate(runs(), protocol="", data="made", compare=[("teacher", "student")], draws=100).rows
     table = tables.model_table(rows, models=["student", "teacher", "teacher - student"])
     assert list(table.index) == ["student", "teacher", "teacher - student"]
-    assert list(table.columns) == ["macro AUC", "macro F1"]
+    assert list(table.columns) == ["macro AUC", "AUC, SD over seeds", "macro F1", "F1, SD over seeds"]
+    spread = find(rows, model="teacher", metric="auc_seed_sd", class_="macro")["value"]
+    assert table.loc["teacher", "AUC, SD over seeds"] == f"{spread:.3f}"
+    once = evaluate(runs(seeds=(0,)), protocol="", data="made", draws=10).rows
+    assert list(tables.model_table(once, models=["student"]).columns) == ["macro AUC", "macro F1"]
+    mixed = [row for row in rows if row["model"] != "student"] + [row for row in once if row["model"] == "student"]
+    assert tables.model_table(mixed, models=["teacher", "student"]).loc["student", "F1, SD over seeds"] == "one seed"
     row = find(rows, model="teacher", metric="auc", class_="macro", seed=None)
     assert table.loc["teacher", "macro AUC"] == f"{row['value']:.3f} [{row['low']:.3f}, {row['high']:.3f}]"
     assert table.loc["teacher - student", "macro AUC"].startswith("+0.")
@@ -332,16 +338,46 @@ def test_tables_for_people():
         tables.model_table(rows, ["auk"])
 
 
+def difference(name, value, low, high):
+    return {"model": name, "protocol": "", "data": "", "split": "test", "metric": "auc", "class": "macro",
+            "value": value, "low": low, "high": high, "seed": 0, "n": 9}  # fmt: skip
+
+
+def test_how_much_of_the_distance_is_closed():
+    rows = [difference("both - alone", 0.02, 0.01, 0.03), difference("teacher - alone", 0.05, 0.03, 0.07)]
+    names = {"student": "both", "alone": "alone", "teacher": "teacher"}
+    assert tables.closed(rows, **names) == (
+        "both closes 40 % [20 %, 60 %] of the distance between alone and teacher (the distance is macro AUC "
+        "+0.050 [+0.030, +0.070])."
+    )
+    rows[0] = difference("both - alone", -0.005, -0.01, 0.01)
+    assert "closes -10 % [-20 %, 20 %]" in tables.closed(rows, **names)
+    assert "holds zero" in tables.closed(rows, **names)
+    rows[1] = difference("teacher - alone", 0.01, -0.01, 0.03)
+    assert "no distance of which" in tables.closed(rows, **names)
+    rows[1] = difference("teacher - alone", None, None, None)
+    assert "no distance of which" in tables.closed(rows, **names)
+
+
+def test_many_differences_are_counted():
+    rows = [difference("a - b", 0.02, 0.01, 0.03), difference("c - d", 0.01, -0.01, 0.02)]
+    said = tables.tally(rows, [("a", "b"), ("c", "d")])
+    assert said.startswith(
+        "Of 2 paired differences in macro AUC, 1 lie above zero with their whole interval, 0 below, "
+    )
+    assert "1 are not told apart" in said
+
+
 def test_numbers_are_told_apart_by_their_source():
     rows = evaluate(runs(), protocol="", data="made", draws=50).rows
     references = [
         {"model": "lead I, third party", "source": "second-hand", "where": "a later study", "auc": 0.835},
-        {"model": "lead I", "source": "paper", "where": "the paper's table", "auc": 0.843, "f1": 0.626},
+        {"model": "lead I", "source": "published", "where": "the paper's table", "auc": 0.843, "f1": 0.626},
     ]
     table = tables.source_table(rows, references, models=["student"])
-    assert [source for source, _ in table.index] == ["paper", "second-hand", "ours"]
-    assert table.loc[("paper", "lead I"), "macro AUC"] == "0.843"
+    assert [source for source, _ in table.index] == ["published", "second-hand", "ours"]
+    assert table.loc[("published", "lead I"), "macro AUC"] == "0.843"
     assert table.loc[("second-hand", "lead I, third party"), "macro F1"] == "not found"
     assert "300 test records" in table.loc[("ours", "student"), "where"]
-    with pytest.raises(InputError, match="paper or second-hand"):
+    with pytest.raises(InputError, match="published or second-hand"):
         tables.source_table(rows, [{"model": "x", "source": "blog", "where": "y"}], models=["student"])

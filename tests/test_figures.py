@@ -363,6 +363,15 @@ def test_paired_forest_has_the_line_of_no_difference_in_its_middle():
         figures.paired_forest(rows, pairs=[])
 
 
+def test_paired_forest_calls_lines_and_sides_what_it_is_told():
+    rows = made_rows(models=("b I - a I", "b V1 - a V1"), classes=("macro",))
+    pairs = [("b I", "a I"), ("b V1", "a V1")]
+    fig = figures.paired_forest(rows, pairs=pairs, labels=["lead I", "lead V1"], sides=("b", "a"))
+    assert [t.get_text() for t in fig.axes[0].get_yticklabels()] == ["lead I", "lead V1"]
+    assert "← favours a" in texts(fig)
+    assert "favours b →" in texts(fig)
+
+
 def test_per_class_dots():
     fig = figures.per_class(made_rows(), models=MODELS)
     ax = fig.axes[0]

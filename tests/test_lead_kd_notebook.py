@@ -62,13 +62,16 @@ def test_metrics_lie_where_they_must(smoke):
     assert (scores["low"] <= scores["value"]).mean() > 0.95
     assert set(scores.loc[scores["model"] == "BCE", "class"]) == {"macro", "CD", "HYP", "MI", "NORM", "STTC"}
     assert set(scores.loc[scores["model"] == "BCE", "seed"].dropna()) == {0, 1}
+    assert set(scores.loc[scores["model"] == "BCE, lead V1", "seed"]) == {0}
+    assert "BCE+MKD+CLT, lead V1 - BCE, lead V1" in set(test["model"])
+    assert set(frame["protocol"]) == {"superclass, folds 1-8/9/10"}
     assert (scores["n"] == scores["n"].iloc[0]).all()
 
 
 def test_the_predictions_alone_give_the_metrics_again(smoke):
     record = results.read(smoke)
     again = evaluation.evaluate(
-        Predictions.from_frame(record.predictions), protocol="lead I, superclass", data="synthetic", draws=100,
+        Predictions.from_frame(record.predictions), protocol="superclass, folds 1-8/9/10", data="synthetic", draws=100,
         compare=[("BCE+MKD", "BCE")],
     )  # fmt: skip
     there = {(r["model"], r["split"], r["metric"], r["class"], r["seed"]): r for r in record.rows}

@@ -109,6 +109,20 @@ def test_a_view_of_other_classes_is_refused(cohort):
         protocol.predictions(Fixed(), {"test": cohort}, model="m", seed=0, task="task", device="cpu")
 
 
+def test_a_protocol_has_a_name():
+    assert protocol.named("form", train=[3, 1, 2, 4], valid=[6], test=[7, 9, 10]) == "form, folds 1-4/6/7,9-10"
+
+
+def test_the_other_leads_of_a_sweep():
+    assert protocol.other_leads(LEADS, "i", ["v1", "I", "aVF V2", "V1"]) == ["V1", "aVF V2"]
+    with pytest.raises(InputError, match="Did you mean 'aVF'"):
+        protocol.other_leads(LEADS, "I", ["II", "aVFF"])
+    with pytest.raises(InputError, match="lead V5 is missing"):
+        protocol.other_leads(LEADS[:6], "I", ["V5"])
+    with pytest.raises(InputError, match="sweep_leads is empty"):
+        protocol.other_leads(LEADS, "I", [""])
+
+
 def test_what_is_required_before_any_work():
     protocol.require(seeds=[0], draws=1)
     with pytest.raises(InputError, match="seeds is empty"):

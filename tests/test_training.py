@@ -98,6 +98,27 @@ def test_the_same_seed_gives_the_same_bits_and_another_does_not():
     assert not torch.equal(weights(first), weights(other))
 
 
+class Cropped(Tiny):
+    """Changes its batches at random, as an augmentation does, and then draws `more` numbers in its loss."""
+
+    def __init__(self, more):
+        super().__init__()
+        self.more, self.seen = more, []
+
+    def training_step(self, batch):
+        self.seen.append(batch.signal + torch.randn_like(batch.signal))
+        torch.rand(self.more)
+        return super().training_step(SimpleNamespace(signal=self.seen[-1], label=batch.label))
+
+
+def test_what_a_loss_draws_changes_no_other_methods_batches():
+    alone, contrasted = run(Cropped(0), epochs=2)[0], run(Cropped(1024), epochs=2)[0]
+    assert len(alone.seen) == len(contrasted.seen) == 12
+    assert all(torch.equal(a, b) for a, b in zip(alone.seen, contrasted.seen, strict=True))
+    noise = [seen.flatten()[:5].tolist() for seen in alone.seen]
+    assert len({tuple(each) for each in noise}) == 12, "and no two steps are changed alike"
+
+
 def test_the_best_epoch_is_kept_or_the_last():
     best, fit = run(epochs=12, learning_rate=0.3, schedule="constant")
     logits, labels = training.collect(best, TinyBatches(offset=1))

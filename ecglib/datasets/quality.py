@@ -7,11 +7,13 @@ from typing import Literal
 
 import numpy as np
 
+from ecglib.cohort_info import NOMINAL
 from ecglib.datasets.wfdb_files import MISSING, Chunk, Expected
 from ecglib.errors import InputError, nearest
 from ecglib.leads import LEADS, limb_residual
 
 Bad = Literal["drop", "keep"]
+ALIKE = 0.005  # of the median: real leads of different people differ by a third, rounding moves them by a thousandth
 LIMB_MV = 0.1  # root mean square: beyond rounding and unequal filters, so a swapped, broken or badly scaled limb lead
 
 
@@ -37,6 +39,7 @@ class Screen:
         self._where: dict[str, list[int]] = {what: [] for what in findings}
         self._keep: list[np.ndarray] = []
         self._sums: list[np.ndarray] = []
+        self._deviations: list[np.ndarray] = []
 
     def __call__(self, chunks: Iterable[Chunk]) -> Iterator[np.ndarray]:
         """(n, L, T) int16 of the records that stay, chunk by chunk."""
@@ -54,6 +57,7 @@ class Screen:
             self._through_wfdb += chunk.through_wfdb
             self._keep.append(keep)
             self._sums.append(chunk.sums[keep])
+            self._deviations.append(self._deviation(chunk.signals[~(missing | flat)]))
             yield chunk.signals if keep.all() else chunk.signals[keep]
 
     def _check_limb(self, signals: np.ndarray, sound: np.ndarray) -> None:
@@ -70,6 +74,11 @@ class Screen:
             other = {"aVL": "aVF", "aVF": "aVL"}
             exchanged = limb_residual(mv, [other.get(name, name) for name in names]) <= LIMB_MV
             self._note("exchanged", exchanged.all(axis=1) & broken)
+
+    def _deviation(self, signals: np.ndarray) -> np.ndarray:
+        """The standard deviation over time of (n, L, T) counts in the chest leads: (n, chest leads) mV."""
+        chest = [k for k, lead in enumerate(self._expected.leads) if lead in LEADS[6:]]
+        return signals[:, chest].std(axis=-1, dtype=np.float32) * self._expected.scale
 
     def _note(self, what: str, where: np.ndarray) -> None:
         found = (self._seen + np.flatnonzero(where)).tolist()
@@ -104,6 +113,8 @@ class Screen:
         ]
         if self._through_wfdb:
             notes.append(f"{count(self._through_wfdb)} read through wfdb, not being plain format 16.")
+        if nominal := _nominal(np.concatenate(self._deviations)):
+            notes.insert(0, nominal)
         sums = np.concatenate(self._sums)
         if twins := len(sums) - len(np.unique(sums, axis=0)):
             notes.append(f"{count(twins)} with the signal of another one (the same checksum in every lead).")
@@ -111,6 +122,24 @@ class Screen:
 
     def _few(self, where: Sequence[int]) -> str:
         return ", ".join(self._names[i] for i in where[:5]) + (", ..." if len(where) > 5 else "")
+
+
+def _nominal(deviations: np.ndarray) -> str | None:
+    """A note where nearly all of N records have the same deviation in a chest lead, (N, chest leads) mV; else None.
+
+    No heart does that: each record was scaled by its own deviation before it was stored. Chest leads, because they are
+    left as they were scaled where the limb leads are put back into their relations.
+    """
+    if len(deviations) < 20 or not deviations.shape[1]:
+        return None
+    middle = np.median(deviations, axis=0)  # (chest leads,)
+    same = (np.abs(deviations - middle) <= ALIKE * middle).mean(axis=0) > 0.95
+    if not same.any():
+        return None
+    return (
+        f"{NOMINAL}: a chest lead has the same standard deviation in every record ({same.sum()} of {len(same)} leads), "
+        "so each was scaled by its own; shapes and times hold, criteria in mV do not."
+    )
 
 
 def _mend(signals: np.ndarray) -> np.ndarray:

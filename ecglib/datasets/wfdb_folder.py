@@ -28,7 +28,7 @@ from ecglib.leads import LEADS, canonical, derive_limb, indices
 if TYPE_CHECKING:
     import pandas as pd
 
-VERSION = 1
+VERSION = 2
 Limb = Literal["recorded", "derived"]
 SCALE = 0.001  # mV per count where the files' own cannot be kept
 _AGE = re.compile(r"^#\s*<?age>?\s*:\s*(\d+(?:\.\d+)?)", re.IGNORECASE | re.MULTILINE)

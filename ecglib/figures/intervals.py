@@ -36,8 +36,12 @@ def forest(rows: Iterable[Mapping], *, metric: str = "auc", of: str = "macro", m
 
 
 def paired_forest(rows: Iterable[Mapping], *, pairs: Sequence[tuple[str, str]], metric: str = "auc", of: str = "macro",
-                  split: str = "test") -> Figure:  # fmt: skip
-    """Differences A - B down, with their paired intervals about the line of no difference."""
+                  split: str = "test", labels: Sequence[str] | None = None,
+                  sides: tuple[str, str] | None = None) -> Figure:  # fmt: skip
+    """Differences A - B down, with their paired intervals about the line of no difference.
+
+    labels: what the lines are called in place of "A - B"; sides: what all first and all second models are called.
+    """
     if not pairs:
         raise InputError("pairs names no two models; give at least one (A, B).")
     names = [f"{a} - {b}" for a, b in pairs]
@@ -49,11 +53,13 @@ def paired_forest(rows: Iterable[Mapping], *, pairs: Sequence[tuple[str, str]], 
             apart = table.loc[name, "low"] > 0 or table.loc[name, "high"] < 0
             colour = COLOURS[0] if apart else SOFT
             _interval(ax, table.loc[name], i, {"color": colour, "marker": "o"})
-        _names(ax, table, sign=True)
+        _names(ax, table if labels is None else table.set_axis(list(labels)), sign=True)
         reach = 1.08 * np.nanmax(np.abs(np.append(table[["low", "high", "value"]].to_numpy(float), 0.001)))
         ax.set_xlim(-reach, reach)
         ax.set_xlabel(f"difference in {label(metric, of)}, {split} records, with paired 95 % interval over patients")
         better, worse = ("second", "first") if metric in LOWER_IS_BETTER else ("first", "second")
+        if sides is not None:
+            pairs = [sides]
         ends = {side: {pair[side == "second"] for pair in pairs} for side in ("first", "second")}
         for x, align, side in ((0.0, "left", worse), (1.0, "right", better)):
             name = next(iter(ends[side])) if len(ends[side]) == 1 else f"the {side}"

@@ -6,22 +6,23 @@
                                 |                              |         |      |
                                 +-- student view -------- features, logits -- BCE -- label
 
-    L = gamma L_BCE + alpha L_MKD + beta L_CLT,   paper: gamma 1, alpha 1, beta 0.8
+    L = gamma L_BCE + alpha L_MKD + beta L_CLT,   released code: gamma 1, alpha 1, beta 0.8
 
-Several teachers are the paper's multiple views: their MKD and CLT are averaged. Ours: records without labels (label
-NaN, index -1) are distilled on with MKD alone; the paper has none.
+Ours: several teachers, whose MKD and CLT are averaged; records without labels (label NaN, index -1), which are
+distilled on with MKD alone. The released code has one teacher and labels for all.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ecglib.errors import InputError
+from ecglib.errors import InputError, nearest
 from ecglib.losses.clt import CLT, Rule
 from ecglib.losses.mkd import MKD, Variant
 from ecglib.methods.view import View
@@ -29,7 +30,7 @@ from ecglib.methods.view import View
 if TYPE_CHECKING:
     from ecglib.cohort import Batch
 
-__all__ = ["LeadKD", "Supervised", "View"]
+__all__ = ["LeadKD", "Supervised", "View", "contrast_column", "load_teachers"]
 
 
 class Supervised(nn.Module):
@@ -166,6 +167,44 @@ class LeadKD(nn.Module):
             "losses": [repr(self.mkd), *(repr(clt) for clt in self.clt)],
             "augment": repr(self.augment),
         }
+
+
+def load_teachers(
+    folders: Sequence[str | Path], leads: Sequence[str], *, classes: Sequence[str], rate: float, have: Sequence[str]
+) -> list[View]:
+    """The teachers saved in `folders` (a run's ``model/teacher``), for batches of the leads `have`; [] for no folder.
+
+    leads: of each teacher, "I II V1". What records they were trained on is not among what a checkpoint tells.
+
+    Raises:
+        InputError: for another number of folders than of `leads`, and for what `View.load` refuses: no checkpoint
+            there, other classes, other leads or another rate.
+    """
+    if not folders:
+        return []
+    if len(folders) != len(leads):
+        raise InputError(
+            f"teachers_from names {len(folders)} saved teachers and teacher_leads {len(leads)}; give one folder for "
+            "each entry of teacher_leads."
+        )
+    expected = {"expect_classes": classes, "expect_rate": rate}
+    return [
+        View.load(Path(folder) / "model", have=have, expect_leads=each.split(), **expected)
+        for folder, each in zip(folders, leads, strict=True)
+    ]
+
+
+def contrast_column(rule: Rule, name: str, classes: Sequence[str]) -> int | None:
+    """The column of the label that CLT's rule "released" looks at: the place of the class `name`; None for the others.
+
+    Raises:
+        InputError: the rule is "released" and there is no such class.
+    """
+    if rule != "released":
+        return None
+    if name not in classes:
+        raise InputError(f"clt_class is {name!r}, which is no class of the task.{nearest(name, classes)}")
+    return list(classes).index(name)
 
 
 def known_bce(logits: Tensor, label: Tensor) -> Tensor:

@@ -399,7 +399,7 @@ class TestRealRecords:
 
     def test_counts(self, nominal):
         assert (len(nominal), nominal.info.patients) == (2273, 2218)
-        assert nominal.info.notes == ("28 records of age over 89, entered as 90.",)
+        assert nominal.info.notes[0] == "28 records of age over 89, entered as 90."
         assert nominal.folds() == tuple(range(1, 11))
         assert nominal.patients_in_several_folds() == []
         sizes = {task: len(nominal.classes(task)) for task in nominal.info.label_sets}
@@ -413,6 +413,15 @@ class TestRealRecords:
             "form": 746,
             "rhythm": 2194,
         }
+
+    def test_nominal_voltages_are_found_out(self, nominal, shared_data, tmp_path):
+        """Their leads were z-scored, and a chest lead's deviation is the same in all; the published ones' is not."""
+        assert nominal.info.notes[1].startswith("Voltages are nominal: a chest lead has the same standard deviation")
+        assert "6 of 6 leads" in nominal.info.notes[1]
+        assert nominal.info.title == "ptb-xl, nominal voltages"
+        raw = ptb_xl.build(shared_data / "ptb-xl-raw", tmp_path / "raw", rate=100, progress=False)
+        assert not any("nominal" in note for note in raw.info.notes)
+        assert raw.info.title == "ptb-xl"
 
     def test_superclasses_in_each_part(self, nominal):
         assert nominal.classes("superclass") == ("CD", "HYP", "MI", "NORM", "STTC")

@@ -34,7 +34,7 @@ from ecglib.leads import LEADS
 if TYPE_CHECKING:
     import pandas as pd
 
-VERSION = 1
+VERSION = 2
 """Of this builder; part of the key, so that a change of its rules builds anew."""
 
 SUMS = "SHA256SUMS.txt"
