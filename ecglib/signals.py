@@ -28,7 +28,7 @@ class Standardise(nn.Module):
     """(x - mean) / std, with statistics that travel with the weights.
 
     Modes:
-        scalar: one mean and one std over all leads, from training data (the paper's).
+        scalar: one mean and one std over all leads, from training data (MVKT-ECG's released code).
         lead: a mean and a std per lead, from training data.
         record: each record and lead by its own mean and std; nothing to fit. A flat lead becomes 0.
         none: mV as they are.

@@ -31,8 +31,8 @@ class CLT(nn.Module):
 
     Which records may be a record's negatives (`rule`):
         disjoint: those that share no label with it (our default).
-        first_label: those whose first label, in the order of the columns, is another one (the paper, on ICBEB2018).
-        released: those with the opposite bit in `column`. What the published code does on PTB-XL, with the CD column;
+        first_label: those whose first label, in the order of the columns, is another one (released, on ICBEB2018).
+        released: those with the opposite bit in `column`. What the released code does on PTB-XL, with the CD column;
             it is a defect, kept to reproduce it.
     In the first two a record without any label has no negatives and is nobody's: nothing is known of its classes.
     Negatives are drawn uniformly, with replacement, on the features' device, from torch's global generator. A record

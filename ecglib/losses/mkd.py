@@ -19,8 +19,8 @@ class MKD(nn.Module):
     With p = sigmoid(teacher), q = sigmoid(student), for each record sum_c KL([p_c, 1 - p_c] || [q_c, 1 - q_c]).
 
     `tempered`: both logits are divided by T first and the loss is multiplied by T^2, as Hinton et al. 2015 do for a
-    softmax, so that the gradient keeps its scale. At T = 1 this is the paper's formula.
-    `released`: what the paper's published code computes. There T divides the *probabilities*, which only rescales, and
+    softmax, so that the gradient keeps its scale; ours.
+    `released`: what the released code computes. There T divides the *probabilities*, which only rescales, and
     torch's default reduction divides by the two entries of each pair as well: KL / (2 T). At T = 1 this is half of
     `tempered`.
 
