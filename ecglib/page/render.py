@@ -163,21 +163,21 @@ class PageRenderer:
             return
         geometry, sampler, stamps = self._prepared(signal, index, seed)
         top, bottom = trace.intervals(signal, sampler, self.size[0])
-        height, width = self.size
-        first = torch.arange(len(signal))[:, None] * (3 * height * width)  # where each page begins in `out`
-        at, cover, column = trace.coverage_pixels(top, bottom, (first + sampler.column).flatten(), width)
+        b, columns = len(signal), sampler.column.shape[1]
+        first = torch.arange(b)[:, None] * (3 * self.size[0] * self.size[1])  # where each page begins in `out`
+        at, cover, whose = trace.coverage_pixels(top, bottom, (first + sampler.column).flatten().int(), self.size)
         if self.fixed:
             out.copy_(self._sheet(signal.device))
             _blend_pixels(out, at, cover, geometry.ink.t(), scratch)
             return
         _fill(out, *paper.grid_profiles(geometry, self.style, self.size))
-        pages = torch.arange(len(signal))
-        page = [pages.repeat_interleave(sampler.column.shape[1]).index_select(0, column)]
+        ink = geometry.ink.t()[..., None]  # (B, 3) -> (3, B, 1)
+        inks = [ink.expand(3, b, columns).flatten(1)] * trace.ALWAYS  # (3, B * C)
+        inks.append(inks[0].index_select(1, whose))
         for place, stamp in stamps:  # (B, K): pulses and names join the trace's list
             at, cover = torch.cat([at, (first + place).flatten()]), torch.cat([cover, stamp.flatten()])
-            page.append(pages.repeat_interleave(place.shape[1]))
-        page = torch.cat(page)
-        _blend_pixels(out, at, cover, geometry.ink.t().contiguous().index_select(1, page), scratch)
+            inks.append(ink.expand(3, *place.shape).flatten(1))
+        _blend_pixels(out, at, cover, torch.cat(inks, dim=1), scratch)
 
     def _borrow_scratch(self, pixels: int) -> Tensor:
         """Zeros to add up coverage in, handed back zeroed after use: threads that draw at once have one each."""
@@ -292,13 +292,14 @@ def _blend_pixels(out: Tensor, at: Tensor, cover: Tensor, ink: Tensor, scratch: 
     `at` points at the first channel; `ink` is (3, 1) or (3, K), in [0, 1].
     """
     scratch.scatter_add_(0, at, cover)
-    cover = scratch.gather(0, at).clamp_(max=trace.FULL).div_(trace.FULL)
-    scratch.scatter_(0, at, 0.0)
-    flat, pixels = out.view(-1), out.shape[2] * out.shape[3]
-    at = at + torch.arange(0, 3 * pixels, pixels)[:, None]  # (K,) -> (3, K)
-    under = flat.gather(0, at.view(-1)).view(at.shape)
-    if out.dtype == torch.uint8:  # float32 straight to bytes is slow; through int16 it is not
-        mixed = torch.lerp(under.to(torch.float32), ink * 255, cover).add_(0.5).to(torch.int16).to(torch.uint8)
-    else:
-        mixed = torch.lerp(under, ink, cover)
-    flat.scatter_(0, at.view(-1), mixed.view(-1))
+    total = scratch.index_select(0, at).clamp_(max=trace.FULL).div_(trace.FULL)
+    scratch.scatter_(0, at, torch.zeros_like(cover))  # with one number for all it takes four times as long
+    pixels = out.shape[2] * out.shape[3]
+    for k, colour in enumerate(ink):
+        channel = out.view(-1)[k * pixels :]
+        under = channel.index_select(0, at)
+        if out.dtype == torch.uint8:  # float32 straight to bytes is slow; through int16 it is not
+            mixed = torch.lerp(under.to(torch.float32), colour * 255, total).add_(0.5).to(torch.int16).to(torch.uint8)
+        else:
+            mixed = torch.lerp(under, colour, total)
+        channel.scatter_(0, at, mixed)

@@ -21,7 +21,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ecglib.page.geometry import Geometry
@@ -30,28 +29,37 @@ from ecglib.page.layout import Frame, Panel, Style, Vary
 CELLS = 3  # per pixel column
 GRAIN = 1024.0  # of y, per px
 FULL = CELLS * GRAIN  # the coverage of a pixel that is all ink
-_MOST_INSIDE = 4  # samples read within a cell; where there are more (above about 600 Hz at 550 px), every n-th
+ALWAYS = 2  # pixels per column that `coverage_pixels` lists in any case
+_MOST_INSIDE = 4  # samples read within a cell; where it holds more (above about 600 Hz at 550 px), every n-th
 _SLANT = 0.5**0.5
 _PEN = ((1.0, 0.0), (_SLANT, _SLANT))  # (sideways, height) of the octagon's right half, in half line widths
 
 
 @dataclass(frozen=True)
 class Sampler:
-    """Where each cell reads its record. G is 1 or B; C counts the pixel columns of all panels one after another, and
-    P = C * CELLS their cells. Each panel has cells beyond its ends, which read the end and are not drawn.
+    """Where each cell reads its record. G is 1 or B; C counts the pixel columns of all panels one after another.
 
-    first, share: (n, G, reach + P + reach + 1), which sample is left of each point read, in the flattened (L * T)
-        record, and the right one's weight. The first point is the cell's left edge; the others are the samples inside.
-        Beyond the P cells stand as many as the pen reaches, and one for the last cell's right edge.
-    level: (2, G, P) y of 0 mV in 1/1024 px, for tops and bottoms; where nothing is drawn, below and above all pages.
-    per_mv: (2, G, 1) 1/1024 px per mV, upwards for tops and, for the reversed bottoms, downwards.
-    half: (G, 1) mV, half the line's width.
-    pen: for each of the pen's offsets, its height there (G, 1) in mV, and the shift sideways: cells, weights (G, 1).
+    Cells lie in S = CELLS planes, the columns' first cells, their second ones and so on, so that every operation runs
+    along columns. Each panel has columns beyond its ends, which read the end and are not drawn.
+
+    first, share: (G, S + 1, C) which sample is left of each cell's edges, in the flattened (L * T) record, and the
+        right one's weight.
+    between: (n, G, S, C) samples inside the cells, where one may hold several.
+    every: whether the sample left of a cell's right edge is read beside them; with it all samples are.
+    inside: (G, S, C) 0 where the sample left of the cell's right edge lies in the cell, -inf where it does not.
+    level: (2, G, S, C) y of 0 mV in 1/1024 px, for tops and bottoms; where nothing is drawn, below and above all pages.
+    per_mv: (2, G, 1, 1) 1/1024 px per mV, upwards for tops and, for the reversed bottoms, downwards.
+    half: (G, 1, 1) mV, half the line's width.
+    pen: for each of the pen's offsets, its height there (G, 1, 1) in mV, and the shift sideways: cells, weights
+        (G, 1, 1).
     column: (G, C) int64, which pixel column of the page, clamped onto it.
     """
 
     first: Tensor
     share: Tensor
+    between: Tensor
+    every: bool
+    inside: Tensor
     level: Tensor
     per_mv: Tensor
     half: Tensor
@@ -87,26 +95,39 @@ def make_sampler(
     left = geometry.x0[:, None] + px_per_s * start  # (G, C)
     column = left.floor() + (offset - spare)
 
-    edge = torch.arange(CELLS, device=device) / CELLS
-    edges = (column[..., None] + edge - left[..., None]) / px_per_s[..., None]  # (G, C, S) s since the panel's start
-    cell_s = 1 / (CELLS * px_per_s[..., None])  # (G, 1, 1) a cell's length
-    middle = edges + 0.5 * cell_s
-    drawn = (middle >= 0) & (middle < seconds[:, None]) & ((column >= 0) & (column < width))[..., None]
-    at = _points(edges, cell_s, start, seconds, rate, samples, inside=rate / (CELLS * style.speed * ppm_range[0]))
-    first = at.floor().clamp(max=samples - 2)  # (n, G, C, S)
-    level = (geometry.baselines(row) * GRAIN)[..., None].expand_as(drawn)
-    level = torch.stack([level.masked_fill(~drawn, torch.inf), level.masked_fill(~drawn, -torch.inf)])
-    per_mv = style.gain * geometry.ppm[:, None] * GRAIN
-    half = geometry.half_line[:, None]
-    pen = tuple((high * half * GRAIN / per_mv, _taps(sideways, half, half_range)) for sideways, high in _PEN)
-    reach = max(n for _, taps in pen for n, _ in taps)
+    # Times are in samples. What lies before or after the panel reads its ends.
+    per_px = rate / px_per_s
+    low = (start * rate).clamp(max=samples - 1)  # (C,)
+    high = ((start + seconds) * rate).clamp(max=samples - 1)
+    cell = per_px[..., None] / CELLS  # (G, 1, 1) a cell's length
+    edge = torch.arange(CELLS + 1, device=device)[:, None] * cell  # (S + 1, 1), (G, 1, 1) -> (G, S + 1, 1)
+    away = ((column - left) * per_px)[:, None] + edge  # (G, S + 1, C) since the panel's start
+    at = (away + low).maximum(low).minimum(high)
+    first = at.floor().clamp_(max=samples - 2)
+    begins, ends = at[:, :-1], first[:, 1:]  # (G, S, C): a cell's left edge, and the last whole sample in it, if any
+    count = rate / (CELLS * style.speed * ppm_range[0])  # at most so many samples in a cell
+    read = min(_MOST_INSIDE, math.ceil(count))
+    every = count <= read
+    between = [(begins + k * max(1.0, count / read)).ceil().minimum(ends) for k in range(read - 1 if every else read)]
+
+    # By pixels and not by times, so that where two panels meet each cell belongs to one of them, whatever the rounding.
+    right = geometry.x0[:, None] + px_per_s * (start + seconds)  # (G, C)
+    middle = column[:, None] + (torch.arange(CELLS, device=device)[:, None] + 0.5) / CELLS  # (G, S, C)
+    drawn = (middle >= left[:, None]) & (middle < right[:, None]) & ((column >= 0) & (column < width))[:, None]
+    level = (geometry.baselines(row) * GRAIN)[:, None]  # (G, 1, C)
+    beyond = torch.where(drawn, 0.0, torch.inf)
+    per_mv = style.gain * geometry.ppm[:, None, None] * GRAIN
+    half = geometry.half_line[:, None, None]
     return Sampler(
-        first=F.pad((begin[:, None] + first.long()).flatten(2), (reach, reach + 1)),  # (n, G, C, S) -> (n, G, ...)
-        share=F.pad((at - first).flatten(2), (reach, reach + 1)),
-        level=level.flatten(2),  # (2, G, C, S) -> (2, G, P)
+        first=_places(first, begin),
+        share=at - first,
+        between=_places(torch.stack(between), begin) if between else first.new_empty(0),
+        every=every,
+        inside=torch.where(ends >= begins, 0.0, -torch.inf),
+        level=torch.stack([level + beyond, level - beyond]),
         per_mv=torch.stack([-per_mv, per_mv]),
         half=half * GRAIN / per_mv,
-        pen=pen,
+        pen=tuple((high * half * GRAIN / per_mv, _taps(sideways, half, half_range)) for sideways, high in _PEN),
         column=column.clamp(0, width - 1).long(),
     )
 
@@ -130,30 +151,19 @@ def _columns(
     offset = torch.arange(len(panel)) - (counts.cumsum(0) - counts)[panel]
     start, seconds, row = (torch.tensor([getattr(p, name) for p in panels]) for name in ("start", "seconds", "row"))
     begin = torch.tensor(positions) * samples
-    return tuple(x.to(device) for x in (start[panel], seconds[panel], row[panel], begin[panel], offset))
+    return tuple(x.to(device) for x in (start[panel], seconds[panel], row[panel], begin[panel].int(), offset))
 
 
-def _points(
-    edges: Tensor, cell_s: Tensor, start: Tensor, seconds: Tensor, rate: float, samples: int, *, inside: float
-) -> Tensor:
-    """(n, G, C, S) the points that cells read, in samples: the left edge, and whole samples up to the right edge.
+def _places(sample: Tensor, begin: Tensor) -> Tensor:
+    """int64 places in the flattened record of whole samples (..., C), whose leads begin at `begin` (C,) int32.
 
-    `inside` bounds how many samples a cell holds. Points before and after the panel read its ends.
+    By way of int32: float32 straight to int64 is five times as slow.
     """
-    count = min(_MOST_INSIDE, math.ceil(inside))
-    stride = max(1.0, inside / count)
-
-    def to_samples(time: Tensor) -> Tensor:
-        shown = time.clamp(min=0).minimum(seconds[:, None]) + start[:, None]
-        return (shown * rate).clamp(max=samples - 1)
-
-    left, right = to_samples(edges), to_samples(edges + cell_s)
-    whole = [(left + k * stride).ceil().minimum(right) for k in range(count)]
-    return torch.stack([left, *whole])
+    return (sample.to(torch.int32) + begin).long()
 
 
 def _taps(sideways: float, half: Tensor, half_range: Sequence[float]) -> tuple[tuple[int, Tensor], ...]:
-    """A shift by `sideways` half lines as (cells, weight (G, 1)): reading between two cells is linear."""
+    """A shift by `sideways` half lines as (cells, weight like `half`): reading between two cells is linear."""
 
     def in_cells(half_line):
         return sideways * half_line * CELLS - 0.5  # the extremes reach half a cell already
@@ -164,49 +174,64 @@ def _taps(sideways: float, half: Tensor, half_range: Sequence[float]) -> tuple[t
 
 
 def intervals(signal: Tensor, sampler: Sampler, height: int) -> tuple[Tensor, Tensor]:
-    """Top and bottom (B, P) of the stroke in each cell of signals (B, L, T) mV, in 1/1024 px within [0, height].
+    """Top and bottom (B, S, C) of the stroke in each cell of signals (B, L, T) mV, in 1/1024 px within [0, height].
 
     Cells that are not drawn have top = height and bottom = 0, such as read a sample that is not finite top = bottom =
     height: no ink.
     """
     flat = signal.flatten(1)  # (B, L, T) -> (B, L * T)
-    edge, *inside = (_read(flat, first, share) for first, share in zip(sampler.first, sampler.share))
-    found = torch.maximum(edge[..., :-1], edge[..., 1:])  # (2, B, reach + P + reach): a cell ends where the next begins
-    for value in inside:
-        found = _higher(found, value[..., :-1])
-    y = torch.addcmul(sampler.level, _dilated(found, sampler), sampler.per_mv)  # (2, G, P), (2, B, P), (2, G, 1)
-    return _on_page(y, y.new_full((), height * GRAIN)).unbind(0)
+    sample = _read(flat, sampler.first)  # (B, S + 1, C)
+    edge = torch.lerp(sample, _read(flat[:, 1:], sampler.first), sampler.share)
+    inside = [_read(flat, place) for place in sampler.between]  # (B, S, C) each
+    most = least = sample[:, 1:] if sampler.every else inside.pop()
+    for more in inside:
+        most, least = torch.maximum(most, more), torch.minimum(least, more)
+    left, right = edge[:, :-1], edge[:, 1:]
+    highest = _higher(torch.maximum(left, right), most + sampler.inside)
+    lowest = _higher(-torch.minimum(left, right), sampler.inside - least)  # upside down: so both extremes take one way
+    extreme = torch.stack([highest, lowest])  # (2, B, S, C)
+    y = torch.addcmul(sampler.level, _dilated(extreme, sampler), sampler.per_mv)
+    return _on_page(y, height * GRAIN).unbind(0)
 
 
-def _read(flat: Tensor, first: Tensor, share: Tensor) -> Tensor:
-    """(2, B, n) mV of records (B, L * T) at the points first + share (G, n), and the same upside down.
-
-    What is highest upside down is lowest: so both extremes take one way.
-    """
-    first = first.expand(len(flat), -1)
-    mv = torch.lerp(flat.gather(1, first), flat[:, 1:].gather(1, first), share)
-    return torch.stack([mv, -mv])
+def _read(flat: Tensor, place: Tensor) -> Tensor:
+    """(B, n, C) mV of records (B, L * T) at the places (G, n, C)."""
+    return flat.gather(1, place.flatten(1).expand(len(flat), -1)).unflatten(1, place.shape[1:])
 
 
 def _dilated(extreme: Tensor, sampler: Sampler) -> Tensor:
-    """(2, B, P) mV: the highest that the pen reaches, of the cells' extremes (2, B, reach + P + reach)."""
-    length = sampler.level.shape[2]
-    reach = (extreme.shape[-1] - length) // 2
+    """(2, B, S, C) mV: the highest that the pen reaches, of the cells' extremes (2, B, S, C)."""
+    reach = max(n for _, taps in sampler.pen for n, _ in taps)
+    wide = _widened(extreme, reach)
 
-    def read(side: int, taps: tuple[tuple[int, Tensor], ...]) -> Tensor:
-        """The extremes some cells to one side, linear between two cells."""
-        near, *others = (extreme.narrow(-1, reach + side * n, length) for n, _ in taps)
-        if len(others) == 1:
-            return torch.lerp(near, others[0], taps[1][1])
-        value = near * taps[0][1]
-        for other, (_, weight) in zip(others, taps[1:]):
-            value = torch.addcmul(value, other, weight)
-        return value
+    def at(cells: int) -> Tensor:
+        """The extremes so many cells to the right."""
+        return wide.narrow(2, reach + cells, CELLS)
 
-    found = extreme.narrow(-1, reach, length) + sampler.half
-    for rise, taps in sampler.pen:
-        found = _higher(found, _higher(read(-1, taps), read(1, taps)) + rise)
+    def read(taps: tuple[tuple[int, Tensor], ...]) -> Tensor:
+        """The extremes some cells to the left or right, whichever is higher, linear between two cells."""
+        if [n for n, _ in taps] == [0, 1]:  # on both sides the nearer of the two is the cell itself
+            return torch.lerp(extreme, beside, taps[1][1])
+        sides = [at(side * taps[0][0]) * taps[0][1] for side in (-1, 1)]
+        for n, weight in taps[1:]:
+            sides = [torch.addcmul(value, at(side * n), weight) for value, side in zip(sides, (-1, 1))]
+        return _higher(*sides)
+
+    beside = torch.maximum(at(-1), at(1))
+    found = extreme + sampler.half
+    for (rise, taps), (_, height) in zip(sampler.pen, _PEN):
+        found = _higher(found, read(taps) + rise if height else read(taps))
     return found
+
+
+def _widened(planes: Tensor, reach: int) -> Tensor:
+    """(..., S + 2 * reach, C): the planes (..., S, C) with those of the cells before and after, in the next columns.
+
+    What is rolled from one end of the row of columns to the other is beyond its panel's end, and not drawn.
+    """
+    whole = math.ceil(reach / CELLS)  # columns to either side
+    near = torch.cat([planes if q == 0 else planes.roll(-q, -1) for q in range(-whole, whole + 1)], dim=-2)
+    return near.narrow(-2, whole * CELLS - reach, CELLS + 2 * reach)
 
 
 def _higher(a: Tensor, b: Tensor) -> Tensor:
@@ -214,12 +239,12 @@ def _higher(a: Tensor, b: Tensor) -> Tensor:
     return torch.maximum(a, b) if torch.is_grad_enabled() else torch.maximum(a, b, out=a)
 
 
-def _on_page(y: Tensor, limit: Tensor) -> Tensor:
-    """y within [0, limit], whole, with the gradient of y; what is infinite or NaN goes to the limit."""
+def _on_page(y: Tensor, limit: float) -> Tensor:
+    """y within [0, limit], whole, with the gradient of y; what is NaN goes to the limit."""
     if y.requires_grad:
-        y = torch.fmin(y, limit).clamp(min=0)
+        y = y.clamp(0, limit).nan_to_num(nan=limit)
         return y + (y.detach().round() - y.detach())
-    return torch.fmin(y, limit, out=y).clamp_(min=0).round_()  # unlike clamp, fmin lets no NaN through
+    return y.clamp_(0, limit).nan_to_num_(nan=limit).round_()
 
 
 def coverage_page(top: Tensor, bottom: Tensor, column: Tensor, size: tuple[int, int]) -> Tensor:
@@ -231,7 +256,7 @@ def coverage_page(top: Tensor, bottom: Tensor, column: Tensor, size: tuple[int, 
     b, page = len(top), (height + 2) * width
     bottom = torch.maximum(top, bottom)
     place = torch.arange(b, device=top.device)[:, None] * page + column  # (B, C)
-    place = place[..., None].expand(-1, -1, CELLS).flatten(1)  # (B, C) -> (B, P)
+    place = place[:, None].expand(-1, CELLS, -1)  # (B, C) -> (B, S, C)
     steps = torch.zeros(b * page, dtype=top.dtype, device=top.device)
     for edge, sign in ((top, 1.0), (bottom, -1.0)):
         row = (edge.detach() / GRAIN).floor()
@@ -242,22 +267,38 @@ def coverage_page(top: Tensor, bottom: Tensor, column: Tensor, size: tuple[int, 
     return steps.view(b, height + 2, width)[:, :height].cumsum(1)
 
 
-def coverage_pixels(top: Tensor, bottom: Tensor, base: Tensor, width: int) -> tuple[Tensor, Tensor, Tensor]:
-    """The same as a list of the K touched pixels, for processors: where, coverage, which of the B * C columns; (K,).
+def coverage_pixels(top: Tensor, bottom: Tensor, base: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor]:
+    """The same as a list of the K touched pixels, for processors: where (K,), coverage (K,), whose.
 
-    `base` (B * C) int64 is where each column's first pixel lies in the pages' memory, with `width` between its rows.
+    The first `ALWAYS` * N pixels are the topmost ones of the N = B * C columns in turn, the second ones and so on,
+    listed even where they hold no ink; the others belong to the columns `whose`. Most columns have that many and
+    nothing more, and reading by column is what takes time.
+
+    `base` (N,) int32 is where each column's first pixel lies in the pages' memory, a page's width between its rows.
     K depends on the data: an accelerator would have to wait for it.
     """
-    top, bottom = (y.view(-1, CELLS).t().contiguous() for y in (top, bottom))  # (B, P) -> (S, B * C)
+    height, width = size
+    top, bottom = (y.transpose(0, 1).reshape(CELLS, -1) for y in (top, bottom))  # (B, S, C) -> (S, N)
     first = top.amin(0).div_(GRAIN).floor_()
-    count = bottom.amax(0).div_(GRAIN).ceil_().sub_(first).clamp_(min=0).to(torch.int64)
-    column = torch.repeat_interleave(count)  # (K,)
-    ahead = count.cumsum(0).sub_(count).sub_(first.to(torch.int64))
-    row = torch.arange(len(column)).sub_(ahead.index_select(0, column))
-    above = row.to(torch.float32).mul_(GRAIN)
+    places, covers = [], []
+    for _ in range(ALWAYS):
+        places.append(first.clamp(max=height - 1).to(torch.int32).mul_(width).add_(base))
+        covers.append(_covered(top, bottom, first * GRAIN))
+        first += 1
+    count = bottom.amax(0).div_(GRAIN).ceil_().sub_(first).clamp_(min=0).to(torch.int32)
+    whose = torch.repeat_interleave(count)  # (K - ALWAYS * N,) int32
+    ahead = count.cumsum(0, dtype=torch.int32).sub_(count).sub_(first.to(torch.int32))
+    row = torch.arange(len(whose), dtype=torch.int32).sub_(ahead.index_select(0, whose))
+    cells = (torch.stack([cell.index_select(0, whose) for cell in y]) for y in (top, bottom))  # (S, N) -> (S, K - ...)
+    covers.append(_covered(*cells, row.to(torch.float32).mul_(GRAIN)))
+    places.append(row.mul_(width).add_(base.index_select(0, whose)))
+    return torch.cat(places).long(), torch.cat(covers), whose
+
+
+def _covered(top: Tensor, bottom: Tensor, above: Tensor) -> Tensor:
+    """(n,) coverage of the pixels whose upper edges lie at `above` (n,), by the cells' intervals (S, n)."""
     below = above + GRAIN
     cover = torch.zeros_like(above)
     for t, u in zip(top, bottom):
-        t, u = t.index_select(0, column), u.index_select(0, column)
-        cover += torch.minimum(u, below, out=u).sub_(torch.maximum(t, above, out=t)).clamp_(min=0)
-    return row.mul_(width).add_(base.index_select(0, column)), cover, column
+        cover += torch.minimum(u, below).sub_(torch.maximum(t, above)).clamp_(min=0)
+    return cover
