@@ -171,9 +171,7 @@ class Cohort:
 
     def patients_in_several_folds(self) -> list[str]:
         """Patients whose records lie in more than one fold: with them, test data leaks into training."""
-        known = self.records.dropna(subset=["fold"])
-        per_patient = known.groupby("patient", observed=True)["fold"].nunique()
-        return sorted(per_patient.index[per_patient > 1])
+        return patients_in_several(self.records, "fold")
 
     def _codes(self, task: str) -> Mapping[str, str]:
         if task not in self.info.label_sets:
@@ -258,6 +256,12 @@ class Cohort:
             found.signals(self._signals[start : start + 1024])
         if found.records(read_table(self.path / "records.parquet")) != self.info.fingerprint:
             raise InputError(f"{self.path} does not agree with its fingerprint; build the cohort again.")
+
+
+def patients_in_several(records: pd.DataFrame, group: str) -> list[str]:
+    """The patients, sorted, whose records lie in more than one `group` (a column); records in none do not count."""
+    per_patient = records.groupby("patient", observed=True)[group].nunique()
+    return sorted(per_patient.index[per_patient > 1])
 
 
 def class_names(codes: Mapping[str, str]) -> tuple[str, ...]:

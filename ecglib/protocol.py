@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from ecglib.cohort import Cohort
+from ecglib.cohort import Cohort, patients_in_several
 from ecglib.errors import InputError
 from ecglib.leads import canonical, indices
 from ecglib.predictions import Predictions
@@ -184,13 +184,15 @@ def frame(several: Iterable[Predictions]):
 
 
 def _refuse_shared_patients(parts: Mapping[str, Cohort]) -> None:
-    for a, b in combinations(PARTS, 2):
-        common = set(parts[a].records["patient"]) & set(parts[b].records["patient"])
-        if common:
-            raise InputError(
-                f"{len(common)} patients, {min(common)} among them, have records in both the {a} and the {b} part; "
-                "choose folds that keep each patient together."
-            )
+    import pandas as pd
+
+    records = pd.concat([part.records[["patient"]].assign(part=name) for name, part in parts.items()])
+    if shared := patients_in_several(records, "part"):
+        where = records.loc[records["patient"] == shared[0], "part"].unique()
+        raise InputError(
+            f"{len(shared)} patients, {shared[0]} among them, have records in both the {where[0]} and the {where[1]} "
+            "part; choose folds that keep each patient together."
+        )
 
 
 def _without_rare_classes(parts: Mapping[str, Cohort], task: str) -> dict[str, Cohort]:

@@ -1,4 +1,7 @@
-"""`python -m ecglib.datasets build NAME SOURCE --to DIR`: build one cohort; exit status 2 on unusable input."""
+"""`python -m ecglib.datasets build NAME SOURCE --to DIR`: build one cohort; exit status 2 on unusable input.
+
+`python -m ecglib.datasets verify DIR`: read all of a cohort and compare it with its fingerprint.
+"""
 
 from __future__ import annotations
 
@@ -16,11 +19,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Returns the exit status; prints one sentence and no traceback on InputError."""
     options = _parser().parse_args(arguments)
     try:
-        build(options)
+        verify(options) if options.command == "verify" else build(options)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0
+
+
+def verify(options: argparse.Namespace) -> Cohort:
+    cohort = Cohort.open(options.folder)
+    cohort.verify()
+    print(f"{cohort.info.title}: {len(cohort):,} records agree with the fingerprint {cohort.info.fingerprint[:12]}")
+    return cohort
 
 
 def build(options: argparse.Namespace) -> Cohort:
@@ -65,6 +75,8 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--no-verify", action="store_true", help="do not compare with SHA256SUMS.txt")
     one.add_argument("--records", type=int, default=2000, help="of the synthetic cohort (2000)")
     one.add_argument("--seed", type=int, default=0, help="of the synthetic cohort (0)")
+    two = commands.add_parser("verify", help="compare a cohort's folder with its fingerprint")
+    two.add_argument("folder", metavar="DIR", help="the cohort's folder")
     return parser
 
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
+from typing import TypeVar
 
 from ecglib.cohort import Cohort
-from ecglib.datasets.wfdb_files import Chunk
+
+Chunk = TypeVar("Chunk", bound=Sized)
 
 
 def bar(chunks: Iterable[Chunk], total: int, name: str, show: bool) -> Iterator[Chunk]:
-    """Pass `chunks` on, with a bar of records on a terminal."""
+    """Pass `chunks` on, each as long as it has records, with a bar of records on a terminal."""
     if not (show and sys.stderr.isatty()):
         yield from chunks
         return
@@ -19,7 +21,7 @@ def bar(chunks: Iterable[Chunk], total: int, name: str, show: bool) -> Iterator[
     with tqdm(total=total, desc=name, unit="record") as shown:
         for chunk in chunks:
             yield chunk
-            shown.update(len(chunk.signals))
+            shown.update(len(chunk))
 
 
 def built(cohort: Cohort, show: bool) -> None:

@@ -22,6 +22,7 @@ import numpy as np
 
 from ecglib import leads as lead_names
 from ecglib.errors import InputError
+from ecglib.leads import _canonical_or_raw
 
 MISSING = np.iinfo(np.int16).min
 """WFDB's mark for "no sample" in format 16, kept by :func:`read` for missing samples of every format."""
@@ -57,6 +58,9 @@ class Chunk:
     """How many were not plain and went through wfdb."""
     clipped: np.ndarray
     """(n,) bool: samples beyond the int16 range were set to its ends."""
+
+    def __len__(self) -> int:
+        return len(self.signals)
 
 
 @dataclass(frozen=True)
@@ -106,7 +110,12 @@ def read(
 
 
 def _read_chunk(stems: Sequence[str], expected: Expected, sums: Mapping[str, str] | None) -> Chunk:
-    raw = np.empty((len(stems), expected.length, len(expected.leads)), "<i2")  # (n, T, L), as in the files
+    try:
+        raw = np.empty((len(stems), expected.length, len(expected.leads)), "<i2")  # (n, T, L), as in the files
+    except (MemoryError, ValueError):  # a ValueError beyond what can be addressed
+        raise InputError(
+            f"{stems[0]}.hea says {expected.length:,} samples a record, more than memory holds; correct the header."
+        ) from None
     through_wfdb = 0
     wanted = np.full((len(stems), len(expected.leads)), -1, np.int64)
     clipped = np.zeros(len(stems), bool)
@@ -137,7 +146,8 @@ def parse(text: str, file: str) -> tuple[Layout | None, list[str], list[int]]:
     signal, which wfdb reads.
 
     Raises:
-        InputError: no header at all, a gain of zero, a unit that is no voltage.
+        InputError: no header at all, another number of signals than it describes, a gain of zero, a unit that is no
+            voltage.
     """
     first, _, rest = text.partition("\n")
     record = tuple(first.split())
@@ -147,6 +157,12 @@ def parse(text: str, file: str) -> tuple[Layout | None, list[str], list[int]]:
             return None, [], []
         raise InputError(f"{file} is no WFDB header; get the file again.")
     count = int(record[1])
+    if "/" not in record[0] and len(tokens) != 9 * count:
+        lines = sum(bool(line.strip()) and not line.startswith("#") for line in rest.splitlines())
+        if lines != count:
+            raise InputError(
+                f"{file} says {count} signals and describes {lines}; correct the header or get the record again."
+            )
     if len(record) < 4 or count == 0 or len(tokens) != 9 * count or "/" in record[0]:
         return None, [], []
     try:
@@ -191,13 +207,6 @@ def _millivolts_per_count(gain: str, zero: str) -> tuple[float, int]:
     if unit not in _MILLIVOLTS:
         raise InputError(f"has the unit {match[3]!r}, which is no voltage; correct the header.")
     return _MILLIVOLTS[unit] / float(match[1]), int(match[2] if match[2] is not None else zero)
-
-
-def _canonical_or_raw(name: str) -> str:
-    try:
-        return lead_names.canonical(name)
-    except InputError:
-        return name
 
 
 def check(layout: Layout, expected: Expected, file: str) -> None:

@@ -90,6 +90,20 @@ class TestCommand:
         )
         assert main(["build", "synthetic", "--to", str(tmp_path / "e"), "--records", "20"]) == 0
 
+    def test_verifies(self, tmp_path, capsys):
+        folder = tmp_path / "c"
+        assert main(["build", "synthetic", "--to", str(folder), "--records", "20"]) == 0
+        assert main(["verify", str(folder)]) == 0
+        assert "synthetic: 20 records agree with the fingerprint" in capsys.readouterr().out
+        with open(folder / "signals.npy", "r+b") as file:
+            file.seek(-1, os.SEEK_END)
+            last = file.read(1)[0]
+            file.seek(-1, os.SEEK_END)
+            file.write(bytes([last ^ 1]))
+        assert main(["verify", str(folder)]) == 2
+        assert "does not agree with its fingerprint" in capsys.readouterr().err
+        assert main(["verify", str(tmp_path / "none")]) == 2
+
     @pytest.mark.parametrize(
         ("arguments", "said"),
         [

@@ -113,6 +113,35 @@ def test_a_record_unlike_the_others(folder, record, said):
     assert os.listdir(folder.parent) == ["mine"]
 
 
+def test_leads_scaled_by_their_own_deviation_are_found_out(tmp_path):
+    """Noise of all sizes, then the same with each lead of each record brought to one deviation."""
+    for name, scaled in (("real", False), ("scaled", True)):
+        for k in range(20):
+            signal = ecg(k).astype(float) * (0.3 + 0.05 * k)
+            if scaled:
+                signal = 200 * signal / signal.std(axis=1, keepdims=True)
+            write_record(tmp_path / name / f"r{k}", signal.round().astype(np.int16))
+    notes = {name: build(tmp_path / name, f"c_{name}").info.notes for name in ("real", "scaled")}
+    assert not any("nominal" in note for note in notes["real"])
+    assert any(note.startswith("Voltages are nominal") and "6 of 6 leads" in note for note in notes["scaled"])
+
+
+def test_a_length_that_no_memory_holds(folder):
+    for header in folder.rglob("*.hea"):
+        header.write_text(header.read_text().replace(" 100 1000\n", f" 100 {10**17}\n", 1))
+    with pytest.raises(InputError, match=r"says 100,000,000,000,000,000 samples a record, more than memory holds"):
+        build(folder)
+    assert os.listdir(folder.parent) == ["mine"]
+
+
+@pytest.mark.parametrize(("count", "lines"), [(11, 12), (13, 12)])
+def test_another_number_of_signals_than_described(folder, count, lines):
+    header = folder / "s0" / "r0.hea"
+    header.write_text(header.read_text().replace("r0 12 ", f"r0 {count} ", 1))
+    with pytest.raises(InputError, match=rf"r0\.hea says {count} signals and describes {lines}"):
+        build(folder)
+
+
 def test_a_checksum_that_disagrees_is_counted(folder):
     header = folder / "s0" / "r0.hea"
     header.write_text(header.read_text().replace(f" {int(ecg(0)[1].astype(int).sum()) % 65536} 0 II", " 5 0 II"))

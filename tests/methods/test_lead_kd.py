@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from ecglib.errors import InputError
 from ecglib.leads import LEADS
-from ecglib.methods.lead_kd import LeadKD, Supervised, View, known_bce
+from ecglib.methods.lead_kd import LeadKD, Supervised, View, contrast_column, known_bce, load_teachers
 from ecglib.signals import Augment, Standardise
 
 CLASSES = ("CD", "HYP", "MI")
@@ -428,3 +428,34 @@ def test_distillation_brings_the_student_to_its_teacher(signal, batch):
         optimiser.step()
         losses.append(float(parts["mkd"]))
     assert losses[-1] < 0.1 * losses[0]
+
+
+def test_saved_teachers_take_the_place_of_new_ones(signal, tmp_path):
+    saved = view(signal), view(signal, ["V1", "V2"], seed=2)
+    for k, each in enumerate(saved):
+        each.save(tmp_path / str(k) / "model")
+    folders, leads = [tmp_path / "0", tmp_path / "1"], [" ".join(LEADS), "V1 V2"]
+    asked = {"classes": CLASSES, "rate": 100, "have": LEADS}
+    loaded = load_teachers(folders, leads, **asked)
+    for before, after in zip(saved, loaded, strict=True):
+        torch.testing.assert_close(after.predict(signal), before.predict(signal))
+    assert load_teachers([], leads, **asked) == []
+    with pytest.raises(InputError, match="names 1 saved teachers and teacher_leads 2"):
+        load_teachers(folders[:1], leads, **asked)
+    for change, said in (
+        ({"classes": ("CD", "HYP", "NORM")}, "has classes"),
+        ({"rate": 500}, "has rate_hz 100 where 500"),
+    ):
+        with pytest.raises(InputError, match=said):
+            load_teachers(folders, leads, **asked | change)
+    with pytest.raises(InputError, match="has leads V1 V2 where V1 V3"):
+        load_teachers(folders, [leads[0], "V1 V3"], **asked)
+    with pytest.raises(InputError, match="no checkpoint"):
+        load_teachers([tmp_path / "none"], leads[:1], **asked)
+
+
+def test_the_column_of_the_released_rule():
+    assert contrast_column("released", "HYP", CLASSES) == 1
+    assert contrast_column("disjoint", "no class", CLASSES) is None
+    with pytest.raises(InputError, match=r"clt_class is 'HIP'.*Did you mean 'HYP'"):
+        contrast_column("released", "HIP", CLASSES)

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from ecglib.cohort import Cohort
+from ecglib.cohort import Cohort, patients_in_several
 from ecglib.cohort_write import reuse, write
 from ecglib.datasets import wfdb_files
 from ecglib.datasets.progress import bar, built
@@ -182,8 +182,7 @@ def _read_ages(table: pd.DataFrame) -> list[str]:
 
 
 def _leaks(table: pd.DataFrame) -> list[str]:
-    folds = table.groupby("patient")["fold"].nunique()
-    leaks = int((folds > 1).sum())
+    leaks = len(patients_in_several(table, "fold"))
     return [f"{leaks:,} patients have records in more than one fold."] if leaks else []
 
 

@@ -45,6 +45,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ecglib.datasets.progress import bar
 from ecglib.datasets.synthetic.findings import FINDINGS
 from ecglib.datasets.synthetic.heart_vector import SCALE
 from ecglib.datasets.synthetic.patients import RHYTHMS
@@ -125,7 +126,7 @@ def build(
 
     return write(
         to,
-        _bar(signals(), records, progress),
+        bar(signals(), records, NAME, progress),
         lambda: (_frame(columns), ()),
         name=NAME,
         rate=rate,
@@ -167,18 +168,3 @@ def _length(rate: int, seconds: float, seed: int) -> int:
 
 def _whole(value: object) -> bool:
     return isinstance(value, int | np.integer) and not isinstance(value, bool)
-
-
-def _bar(chunks: Iterator[np.ndarray], total: int, show: bool) -> Iterator[np.ndarray]:
-    """Pass the chunks on, with a bar of records on a terminal."""
-    import sys
-
-    if not (show and sys.stderr.isatty()):
-        yield from chunks
-        return
-    from tqdm import tqdm
-
-    with tqdm(total=total, desc=NAME, unit="record") as shown:
-        for chunk in chunks:
-            yield chunk
-            shown.update(len(chunk))
