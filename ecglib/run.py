@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import json
 import os
 import signal
 import sys
@@ -24,7 +25,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ecglib import atomic, files, parameters, provenance, results
+from ecglib import atomic, files, parameters, provenance, results, yaml12
 from ecglib.errors import InputError
 from ecglib.plan import Plan, find_notebook, make_plan
 
@@ -40,6 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
         with _signals():
             if options.list:
                 return _list(options.notebook)
+            options.overrides = [_portable_list(override, options.notebook) for override in options.overrides]
             return run(make_plan(options), options)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -76,6 +78,20 @@ def _positive(text: str) -> int:
     if not text.isdecimal() or int(text) == 0:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
     return int(text)
+
+
+def _portable_list(override: str, notebook: str) -> str:
+    """``name=[/whole/path, ...]`` with its paths as seen from the root; see `provenance.portable`, for a single one."""
+    name, equals, text = override.partition("=")
+    if not text.lstrip().startswith("["):
+        return override
+    try:
+        values = yaml12.loads(text, shown=f"-p {override}")
+    except InputError:
+        return override  # said where parameters are checked
+    root, _ = find_notebook(notebook)
+    found = [provenance.portable(value, root) if isinstance(value, str) else value for value in values]
+    return override if found == values else f"{name}{equals}{json.dumps(found, ensure_ascii=False)}"
 
 
 def _list(name: str | None) -> int:
@@ -245,8 +261,6 @@ def _leave(plan: Plan, record: dict[str, Any], notebook: Any, *, html: bool) -> 
 
     measured = plan.out / "environment.json"
     if measured.is_file():  # what the kernel said of its device; part of run.json from here on
-        import json
-
         record["environment"] |= json.loads(measured.read_text())
         measured.unlink()
     if notebook is not None:

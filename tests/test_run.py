@@ -347,3 +347,12 @@ def test_paths_are_recorded_as_seen_from_the_root(at_root: Path) -> None:
     assert made.settings.values["out"] == "a/b"
     assert made.command == "python -m ecglib.run tiny -p data=records --out a/b"
     assert json.loads(json.dumps(made.settings.values)) == made.settings.values
+
+
+def test_paths_in_a_list_are_too(at_root: Path) -> None:
+    for name in ("one", "two"):
+        (at_root / name).mkdir()
+    override = f"unlabelled=[{at_root / 'one'}, '{at_root / 'two'}', /no/such/folder]"
+    assert run._portable_list(override, "tiny") == 'unlabelled=["one", "two", "/no/such/folder"]'
+    for other in ("seeds=[0, 1]", "text=a [b]", "unlabelled=[open", f"data={at_root / 'one'}"):
+        assert run._portable_list(other, "tiny") == other
