@@ -9,7 +9,8 @@ import pytest
 import torch
 from where import REPO
 
-from ecglib import parameters, run
+from ecglib import datasets, parameters, run
+from ecglib.datasets.__main__ import main as dataset_command
 from ecglib.methods.lead_kd import View
 from ecglib.plan import make_plan
 from ecglib.signals import Standardise
@@ -72,3 +73,24 @@ def test_a_saved_student_in_three_lines(tmp_path, monkeypatch):
     space = {"signal": signal}
     exec(snippet, space)
     assert space["logits"].shape == (3, 2)
+
+
+def test_own_arrays_become_a_cohort(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    snippet = next(s for s in SNIPPETS if "cohort.write" in s)
+    mv = np.random.default_rng(0).normal(size=(4, 12, 1000))
+    space = {
+        "mv": mv,
+        "names": list("abcd"),
+        "patients": ["p", "p", "q", "r"],
+        "folds": [1, 1, 9, 10],
+        "ages": [50.0, 51.0, 60.0, np.nan],
+        "sexes": ["female", "female", "male", None],
+        "statements": [["NORM"], ["IMI"], ["AMI", "NORM"], []],
+    }
+    exec(snippet, space)
+    made = datasets.load("cache/mine", rate=100)
+    np.testing.assert_allclose(made.signal_mv(), mv, atol=0.0006)
+    assert made.classes("superclass") == ("MI", "NORM")
+    assert made.labels("superclass").tolist() == [[0, 1], [1, 0], [1, 1], [0, 0]]
+    assert dataset_command(["verify", "cache/mine"]) == 0
