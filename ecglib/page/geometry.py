@@ -6,7 +6,7 @@ column c covers [c, c + 1) x [r, r + 1), so its centre is at (c + 0.5, r + 0.5).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
@@ -32,6 +32,10 @@ class Geometry:
 
     def __len__(self) -> int:
         return len(self.ppm)
+
+    def part(self, pages: slice) -> Geometry:
+        """That of some pages, where they vary."""
+        return Geometry(*(getattr(self, field.name)[pages] for field in fields(self)))
 
     def baselines(self, rows: Tensor) -> Tensor:
         """(G, n) y of the baselines of `rows` (n,)."""

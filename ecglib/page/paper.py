@@ -11,9 +11,9 @@ from torch import Tensor
 
 from ecglib.page.draws import constant
 from ecglib.page.geometry import Geometry
+from ecglib.page.ink import FULL
 from ecglib.page.layout import BOX_MM, PULSE_GAP_MM, PULSE_LEAD_MM, PULSE_SECONDS, Panel, Style
 from ecglib.page.lettering import bitmap
-from ecglib.page.trace import FULL
 
 
 def _lines(pixels: int, origin: Tensor, period: Tensor, width: Tensor) -> Tensor:
@@ -51,6 +51,26 @@ def _light(geometry: Geometry, style: Style, pixels: int, origin: Tensor) -> Ten
         strength = (geometry.grid[:, None] * taken).clamp(max=1)
         left = left * (1 - lines[:, None] * strength[:, :, None])
     return left
+
+
+def fill(out: Tensor, down: Tensor, across: Tensor) -> None:
+    """out (B, 3, H, W) = down (B, 3, H, 1) * across (B, 3, 1, W).
+
+    Bytes go by way of a table: as a whole number `down` takes few values, and rows are quicker copied than computed.
+    """
+    if out.dtype == torch.float32:
+        torch.mul(down, across, out=out)
+        return
+    b, _, _, width = out.shape
+    down = (down * 255).round_().flatten(2)  # (B, 3, H, 1) -> (B, 3, H)
+    lowest = down.amin(2, keepdim=True)
+    row = (down - lowest).to(torch.int32)
+    count = int(row.max()) + 1
+    levels = (lowest + torch.arange(count))[..., None].to(torch.int16)  # (B, 3, count, 1)
+    table = levels * (across * 128).round_().to(torch.int16)  # (B, 3, count, W), at most 255 * 128
+    table = table.add_(64).bitwise_right_shift_(7).to(torch.uint8)
+    row += torch.arange(0, 3 * b * count, count, dtype=torch.int32).view(b, 3, 1)  # each page's channels in turn
+    torch.index_select(table.view(-1, width), 0, row.flatten(), out=out.view(-1, width))
 
 
 def text_stamps(

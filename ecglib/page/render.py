@@ -11,11 +11,12 @@ from torch import Tensor
 
 from ecglib import leads as lead_names
 from ecglib.errors import InputError
-from ecglib.page import paper, trace
+from ecglib.page import ink, paper, trace
 from ecglib.page.draws import constant
 from ecglib.page.geometry import Geometry, draw_geometry
 from ecglib.page.layout import Layout, Style, Vary, frame, get_layout
 
+_BLOCK = 8  # chunks whose geometry is drawn together, on a processor: its tensors are small
 _CHUNK_PIXELS = {"cpu": 8 * 425 * 550, "cuda": 256 * 425 * 550}  # a chunk's intermediates fit the cache, or the memory
 
 
@@ -31,6 +32,19 @@ class Places:
     leads: tuple[str, ...]
     boxes: Tensor
     traces: Tensor
+
+
+@dataclass(frozen=True)
+class _Sheets:
+    """Pages without their traces, G of them: geometry, `paper.grid_profiles`, and what is stamped on them."""
+
+    geometry: Geometry
+    profiles: tuple[Tensor, Tensor]
+    stamps: list[tuple[Tensor, Tensor]]
+
+    def part(self, pages: slice) -> _Sheets:
+        stamps = [(place[pages], stamp[pages]) for place, stamp in self.stamps]
+        return _Sheets(self.geometry.part(pages), tuple(profile[pages] for profile in self.profiles), stamps)
 
 
 class PageRenderer:
@@ -118,16 +132,15 @@ class PageRenderer:
             out = torch.empty(shape, dtype=self.dtype, device=signal.device)
         if out.shape != shape or out.dtype != self.dtype or out.device != signal.device or not out.is_contiguous():
             raise InputError(f"`out` must be a contiguous {shape} {self.dtype} on {signal.device}.")
-        pixels = _CHUNK_PIXELS["cpu" if signal.device.type == "cpu" else "cuda"]
-        chunk = max(1, pixels // (self.size[0] * self.size[1]))
-        on_cpu = signal.device.type == "cpu"
-        scratch = self._borrow_scratch(chunk * 3 * self.size[0] * self.size[1]) if on_cpu else None
         with torch.no_grad():
+            if signal.device.type == "cpu":
+                self._sparse(signal, index, seed, out)
+                return out
+            chunk = self._chunk("cuda")
             for k in range(0, b, chunk):
                 part = slice(k, k + chunk)
-                self._draw(signal[part], index[part], seed, out[part], scratch)
-        if on_cpu:
-            self._spare.append(scratch)
+                pages = self._dense(signal[part], index[part], seed)
+                out[part].copy_((pages * 255).round_() if self.dtype == torch.uint8 else pages)
         return out
 
     def locate(self, signal: Tensor, *, index: Tensor | None = None, seed: int = 0) -> Places:
@@ -155,29 +168,41 @@ class PageRenderer:
 
     # -------------------------------------------------------------------------------------------- the steps of drawing
 
-    def _draw(self, signal: Tensor, index: Tensor, seed: int, out: Tensor, scratch: Tensor | None) -> None:
-        """Writes pages to `out`, on a processor pixel by touched pixel; `scratch` is all zeros before and after."""
-        if scratch is None:
-            pages = self._dense(signal, index, seed)
-            out.copy_((pages * 255).round_() if self.dtype == torch.uint8 else pages)
-            return
-        geometry, sampler, stamps = self._prepared(signal, index, seed)
+    def _chunk(self, device: str) -> int:
+        return max(1, _CHUNK_PIXELS[device] // (self.size[0] * self.size[1]))
+
+    def _sparse(self, signal: Tensor, index: Tensor, seed: int, out: Tensor) -> None:
+        """Writes pages to `out` pixel by touched pixel, for processors."""
+        chunk = self._chunk("cpu")
+        block = chunk if self.fixed else _BLOCK * chunk
+        scratch = self._borrow_scratch(chunk * 3 * self.size[0] * self.size[1])
+        for k in range(0, len(signal), block):
+            sheets = self._sheets(index[k : k + block], seed)
+            for j in range(0, len(signal[k : k + block]), chunk):
+                part = slice(k + j, k + min(j + chunk, block))
+                self._draw(signal[part], sheets if self.fixed else sheets.part(slice(j, j + chunk)), out[part], scratch)
+        self._spare.append(scratch)
+
+    def _draw(self, signal: Tensor, sheets: _Sheets, out: Tensor, scratch: Tensor) -> None:
+        """Writes pages to `out`; `scratch` is all zeros before and after."""
+        sampler = self._sampler(sheets.geometry, signal.shape[-1])
         top, bottom = trace.intervals(signal, sampler, self.size[0])
         b, columns = len(signal), sampler.column.shape[1]
         first = torch.arange(b)[:, None] * (3 * self.size[0] * self.size[1])  # where each page begins in `out`
-        at, cover, whose = trace.coverage_pixels(top, bottom, (first + sampler.column).flatten().int(), self.size)
+        at, cover, whose = ink.coverage_pixels(top, bottom, (first + sampler.column).flatten().int(), self.size)
+        colour = sheets.geometry.ink.t()  # (G, 3) -> (3, G)
         if self.fixed:
             out.copy_(self._sheet(signal.device))
-            _blend_pixels(out, at, cover, geometry.ink.t(), scratch)
+            ink.blend(out, at, cover, colour, scratch)
             return
-        _fill(out, *paper.grid_profiles(geometry, self.style, self.size))
-        ink = geometry.ink.t()[..., None]  # (B, 3) -> (3, B, 1)
-        inks = [ink.expand(3, b, columns).flatten(1)] * trace.ALWAYS  # (3, B * C)
-        inks.append(inks[0].index_select(1, whose))
-        for place, stamp in stamps:  # (B, K): pulses and names join the trace's list
+        paper.fill(out, *sheets.profiles)
+        colour = colour[..., None]  # (3, B, 1)
+        colours = [colour.expand(3, b, columns).flatten(1)] * ink.ALWAYS  # (3, B * C)
+        colours.append(colours[0].index_select(1, whose))
+        for place, stamp in sheets.stamps:  # (B, K): pulses and names join the trace's list
             at, cover = torch.cat([at, (first + place).flatten()]), torch.cat([cover, stamp.flatten()])
-            inks.append(ink.expand(3, *place.shape).flatten(1))
-        _blend_pixels(out, at, cover, torch.cat(inks, dim=1), scratch)
+            colours.append(colour.expand(3, *place.shape).flatten(1))
+        ink.blend(out, at, cover, torch.cat(colours, dim=1), scratch)
 
     def _borrow_scratch(self, pixels: int) -> Tensor:
         """Zeros to add up coverage in, handed back zeroed after use: threads that draw at once have one each."""
@@ -188,40 +213,49 @@ class PageRenderer:
 
     def _dense(self, signal: Tensor, index: Tensor, seed: int) -> Tensor:
         """(B, 3, H, W) float32 in whole-page operations that never wait for the device and let gradients through."""
-        geometry, sampler, stamps = self._prepared(signal, index, seed)
+        sheets = self._sheets(index, seed)
+        sampler = self._sampler(sheets.geometry, signal.shape[-1])
         top, bottom = trace.intervals(signal, sampler, self.size[0])
-        cover = trace.coverage_page(top, bottom, sampler.column, self.size)  # (B, H, W)
+        cover = ink.coverage_page(top, bottom, sampler.column, self.size)  # (B, H, W)
         if self.fixed:
             sheet = self._sheet(signal.device)
         else:
-            down, across = paper.grid_profiles(geometry, self.style, self.size)
+            down, across = sheets.profiles
             sheet = down * across  # (G, 3, H, 1), (G, 3, 1, W) -> (G, 3, H, W)
-            for place, stamp in stamps:
+            for place, stamp in sheets.stamps:
                 cover = cover.flatten(1).scatter_add(1, place, stamp).view_as(cover)
         if sheet.dtype == torch.uint8:
             sheet = sheet.to(torch.float32) / 255
-        return torch.lerp(sheet, geometry.ink[:, :, None, None], cover.clamp(0, trace.FULL)[:, None] / trace.FULL)
+        return torch.lerp(sheet, sheets.geometry.ink[:, :, None, None], cover.clamp(0, ink.FULL)[:, None] / ink.FULL)
 
-    def _prepared(self, signal: Tensor, index: Tensor, seed: int) -> tuple[Geometry, trace.Sampler, list]:
-        """Geometry, sampler and stamps: kept per device and length where all pages are alike."""
-        key = (signal.device, signal.shape[-1])
-        if self.fixed and key in self._kept:
-            return self._kept[key]
+    def _sheets(self, index: Tensor, seed: int) -> _Sheets:
+        """The pages of `index` without their traces; where all are alike, one, kept per device."""
+        device = index.device
+        if self.fixed and device in self._kept:
+            return self._kept[device]
+        index = torch.zeros(1, dtype=torch.int64, device=device) if self.fixed else index
         geometry = self._geometry(index, seed)
-        made = geometry, self._sampler(geometry, signal.shape[-1]), self._stamps(geometry)
+        sheets = _Sheets(geometry, paper.grid_profiles(geometry, self.style, self.size), self._stamps(geometry))
         if self.fixed:
-            self._kept[key] = made
-        return made
+            self._kept[device] = sheets
+        return sheets
 
     def _geometry(self, index: Tensor, seed: int) -> Geometry:
         index = torch.zeros(1, dtype=torch.int64, device=index.device) if self.fixed else index
         return draw_geometry(self.frame, self.layout, self.style, self.vary, self.size[1], seed, index)
 
     def _sampler(self, geometry: Geometry, samples: int) -> trace.Sampler:
-        return trace.make_sampler(
+        """The sampler of these pages; where all are alike, kept per device and length."""
+        key = (geometry.ppm.device, samples)
+        if self.fixed and key in self._kept:
+            return self._kept[key]
+        made = trace.make_sampler(
             geometry, self.panels, self.positions, self.frame, self.style, self.vary,
             rate=self.rate, samples=samples, size=self.size,
         )  # fmt: skip
+        if self.fixed:
+            self._kept[key] = made
+        return made
 
     def _stamps(self, geometry: Geometry) -> list[tuple[Tensor, Tensor]]:
         stamps = []
@@ -234,16 +268,17 @@ class PageRenderer:
 
     def _sheet(self, device: torch.device) -> Tensor:
         """(3, H, W) paper with grid, pulses and names, where all pages are alike."""
-        if device not in self._kept:
-            geometry = self._geometry(torch.zeros(1, dtype=torch.int64, device=device), 0)
-            down, across = paper.grid_profiles(geometry, self.style, self.size)
+        key = (device, "drawn")
+        if key not in self._kept:
+            sheets = self._sheets(torch.zeros(1, dtype=torch.int64, device=device), 0)
+            down, across = sheets.profiles
             cover = torch.zeros(1, self.size[0] * self.size[1], device=device)
-            for place, stamp in self._stamps(geometry):
+            for place, stamp in sheets.stamps:
                 cover.scatter_add_(1, place, stamp)
-            cover = cover.clamp_(max=trace.FULL).div_(trace.FULL).view(1, 1, *self.size)
-            sheet = torch.lerp(down * across, geometry.ink[:, :, None, None], cover)[0]
-            self._kept[device] = (sheet * 255).round_().to(torch.uint8) if self.dtype == torch.uint8 else sheet
-        return self._kept[device]
+            cover = cover.clamp_(max=ink.FULL).div_(ink.FULL).view(1, 1, *self.size)
+            sheet = torch.lerp(down * across, sheets.geometry.ink[:, :, None, None], cover)[0]
+            self._kept[key] = (sheet * 255).round_().to(torch.uint8) if self.dtype == torch.uint8 else sheet
+        return self._kept[key]
 
     def _checked(self, signal: Tensor, index: Tensor | None, check: bool | None) -> tuple[Tensor, Tensor]:
         if signal.dim() != 3 or signal.shape[1] != len(self.leads):
@@ -270,36 +305,3 @@ class PageRenderer:
             bad = int((~signal.detach().isfinite()).flatten(1).any(1).nonzero()[0])
             raise InputError(f"Record {int(index[bad])} holds samples that are NaN or infinite; drop or mend it.")
         return signal.to(torch.float32), index.to(signal.device)
-
-
-def _fill(out: Tensor, down: Tensor, across: Tensor) -> None:
-    """out (B, 3, H, W) = down (B, 3, H, 1) * across (B, 3, 1, W).
-
-    Bytes go page by page through 16-bit integers that stay in the cache: 6 x as fast as from float32.
-    """
-    if out.dtype == torch.float32:
-        torch.mul(down, across, out=out)
-        return
-    down, across = (down * 255).round_().to(torch.int16), (across * 128).round_().to(torch.int16)
-    product = torch.empty(out.shape[1:], dtype=torch.int16)
-    for page, d, a in zip(out, down, across):
-        page.copy_(torch.mul(d, a, out=product).add_(64).bitwise_right_shift_(7))
-
-
-def _blend_pixels(out: Tensor, at: Tensor, cover: Tensor, ink: Tensor, scratch: Tensor) -> None:
-    """Lays ink over the pixels `at` (K,) of out (B, 3, H, W); a pixel listed twice takes the sum, at most FULL.
-
-    `at` points at the first channel; `ink` is (3, 1) or (3, K), in [0, 1].
-    """
-    scratch.scatter_add_(0, at, cover)
-    total = scratch.index_select(0, at).clamp_(max=trace.FULL).div_(trace.FULL)
-    scratch.scatter_(0, at, torch.zeros_like(cover))  # with one number for all it takes four times as long
-    pixels = out.shape[2] * out.shape[3]
-    for k, colour in enumerate(ink):
-        channel = out.view(-1)[k * pixels :]
-        under = channel.index_select(0, at)
-        if out.dtype == torch.uint8:  # float32 straight to bytes is slow; through int16 it is not
-            mixed = torch.lerp(under.to(torch.float32), colour * 255, total).add_(0.5).to(torch.int16).to(torch.uint8)
-        else:
-            mixed = torch.lerp(under, colour, total)
-        channel.scatter_(0, at, mixed)
