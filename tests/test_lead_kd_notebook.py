@@ -133,6 +133,8 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_numbers(smoke, tmp_path):
         ("data=/no/such/folder", "/no/such/folder.*no folder"),
         ("test_folds=[11]", "fold 11 holds no record"),
         ("student_backbone=xresnet1d17", "xresnet1d18"),
+        ("sweep_leads=[V9]", "'V9' is not one of the twelve leads"),
+        ("teachers_from=[no/such/model]", "There is no checkpoint at no/such/model"),
     ],
 )
 def test_bad_input_is_one_sentence_and_leaves_nothing_green(tmp_path, parameter, said):

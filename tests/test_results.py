@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 
 from ecglib import atomic, provenance, results
+from ecglib.cohort_info import NOMINAL, CohortInfo
 from ecglib.errors import InputError
 
 ROW = {
@@ -60,6 +61,18 @@ def test_root_is_found_from_below_and_missed_from_outside(repository: Path, tmp_
     assert results.root(repository / "notebooks") == repository
     with pytest.raises(InputError, match="holds a pyproject"):
         results.root(tmp_path_factory.mktemp("outside"))
+
+
+def test_data_are_on_record_under_their_title(repository: Path) -> None:
+    cohort = Cohort()
+    given = {"rate": 100, "leads": ("I",), "length": 9, "scale": 0.001, "records": 7, "patients": 7}
+    cohort.info = CohortInfo(name="ptb-xl", fingerprint="ab", notes=("One left out.", f"{NOMINAL}: scaled."), **given)
+    run = results.Run("reports/demo/a")
+    run.data(cohort)
+    (entry,) = json.loads((run.path / "data.json").read_text())
+    assert entry["name"] == "ptb-xl, nominal voltages"
+    assert entry["notes"] == ["One left out.", "Voltages are nominal: scaled."]
+    assert CohortInfo(name="ptb-xl", **given).title == "ptb-xl"
 
 
 def test_what_a_run_writes_is_read_back(repository: Path) -> None:
