@@ -112,15 +112,32 @@ class Degrade:
             raise InputError(
                 f"The pages have the shape {tuple(pages.shape)} where (records, 3, height, width) is needed."
             )
-        pages = pages.to(torch.float32) / 255 if pages.dtype == torch.uint8 else pages.to(torch.float32)
         index = self._index(len(pages), index, pages.device)
+        drawn = {name: self._drawn(name, index, seed) for name in self.ranges}
+        warp = None
+        if any(name in _GEOMETRIC for name in self.ranges):
+            u = uniform(seed, index, 4, stream=100)
+            background = 0.15 + 0.6 * u[:, :1] + 0.1 * u[:, 1:]  # a table of some grey or brown, (B, 3)
+            warp = self._to_page(pages.shape, index, seed), background
+        if pages.device.type != "cpu" or (pages.requires_grad and torch.is_grad_enabled()):
+            return self._applied(pages, drawn, warp)
+        out = torch.empty(pages.shape)
+        for k in range(len(pages)):  # one after another: what is done to a single page stays in the cache
+            one = slice(k, k + 1)
+            mine = {name: (severity[one], u[one]) for name, (severity, u) in drawn.items()}
+            out[one] = self._applied(pages[one], mine, warp and (warp[0][one], warp[1][one]))
+        return out
+
+    def _applied(
+        self, pages: Tensor, drawn: dict[str, tuple[Tensor, Tensor]], warp: tuple[Tensor, Tensor] | None
+    ) -> Tensor:
+        """Pages after all effects, by what was drawn for them; `warp` is the homography and the background."""
+        pages = pages.to(torch.float32) / 255 if pages.dtype == torch.uint8 else pages.to(torch.float32)
         for name in self.ranges:
             if name in _PIXELS:
-                pages = _PIXELS[name][0](pages, *self._drawn(name, index, seed))
+                pages = _PIXELS[name][0](pages, *drawn[name])
             elif name == next(n for n in self.ranges if n in _GEOMETRIC):  # all geometry in one resampling
-                u = uniform(seed, index, 4, stream=100)
-                background = 0.15 + 0.6 * u[:, :1] + 0.1 * u[:, 1:]  # a table of some grey or brown, (B, 3)
-                pages = effects.warp(pages, self._to_page(pages.shape, index, seed), background)
+                pages = effects.warp(pages, *warp)
         return pages.clamp(0, 1)
 
     def severities(self, index: Tensor, *, seed: int = 0) -> dict[str, Tensor]:

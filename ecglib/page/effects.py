@@ -89,13 +89,13 @@ def warp(pages: Tensor, homography: Tensor, background: Tensor) -> Tensor:
     aspect = h / w
     x = (torch.arange(w, device=pages.device) + 0.5) * (2 / w) - 1
     y = ((torch.arange(h, device=pages.device) + 0.5) * (2 / h) - 1) * aspect
-    by_x, by_y, shift = homography[..., None, None].unbind(2)  # 3 x (B, 3, 1, 1)
-    at = by_x * x + by_y * y[:, None] + shift  # (B, 3, H, W): the product with each pixel, without a list of pixels
-    at = at[:, :2] / at[:, 2:]
-    grid = torch.stack([at[:, 0], at[:, 1] / aspect], dim=-1)  # (B, H, W, 2)
+    unit = constant(((1.0,), (1 / aspect,), (1.0,)), pages.device)  # `grid_sample` wants y from -1 to 1
+    by_x, by_y, shift = (homography * unit)[..., None, None].unbind(2)  # 3 x (B, 3, 1, 1)
+    at = by_x * x + (by_y * y[:, None] + shift)  # (B, 3, 1, W), (B, 3, H, 1) -> (B, 3, H, W)
+    grid = (at[:, :2] / at[:, 2:]).permute(0, 2, 3, 1)  # (B, H, W, 2)
     # Shifted by the background and padded by zeros: what lies beyond the page comes out as background, edges blended.
-    shifted = pages - background[:, :, None, None]
-    return F.grid_sample(shifted, grid, mode="bilinear", align_corners=False) + background[:, :, None, None]
+    background = background[:, :, None, None]
+    return F.grid_sample(pages - background, grid, mode="bilinear", align_corners=False).add_(background)
 
 
 # --------------------------------------------------------------------------------------------------------------- light
@@ -120,17 +120,22 @@ def shadow(pages: Tensor, severity: Tensor, u: Tensor) -> Tensor:
 
 def folds(pages: Tensor, severity: Tensor, u: Tensor) -> Tensor:
     """Up to three creases, near upright or near level: a dark and a bright flank, and a step of brightness across."""
-    light = torch.ones_like(pages[:, 0])  # (B, H, W)
+    h, w = pages.shape[2:]
+    light = 1.0
     for k in range(3):
-        lies, tilt, place, width, there = u[:, 5 * k : 5 * k + 5].unbind(1)
+        lies, tilt, place, width, there = u[:, 5 * k : 5 * k + 5, None, None].unbind(1)  # (B, 1, 1) each
         angle = (lies > 0.5) * (math.pi / 2) + (tilt - 0.5) * 0.12
         place = 1.4 * place - 0.7
-        place = torch.where(lies > 0.5, place * (pages.shape[2] / pages.shape[3]), place)
-        across = _along(pages, angle) - place[:, None, None]
-        crease = across / (0.004 + 0.008 * width[:, None, None])
-        strength = (severity * (there < (1.0, 0.6, 0.3)[k]))[:, None, None]
-        light = light * (1 - strength * (0.45 * crease * torch.exp(0.5 - 0.5 * crease.square()) + 0.06 * across.sign()))
-    return (pages * light[:, None]).clamp(0, 1)
+        place = torch.where(lies > 0.5, place * (h / w), place)
+        x, y = (torch.linspace(-1, 1, n, device=pages.device) for n in (w, h))
+        breadth = 0.004 + 0.008 * width
+        across = angle.cos() * x / breadth  # (B, 1, W)
+        crease = across + (angle.sin() * (y * (h / w))[:, None] - place) / breadth  # (B, 1, W), (B, H, 1) -> (B, H, W)
+        strength = severity[:, None, None] * (there < (1.0, 0.6, 0.3)[k])
+        step = crease.sign().mul_(-0.06 * strength)
+        flanks = crease.square().mul_(-0.5).clamp_(min=-80).exp_().mul_(crease)  # below, exp is 10 x as slow
+        light = step.addcmul_(flanks, -0.45 * math.exp(0.5) * strength).add_(1).mul_(light)
+    return (pages * light[:, None]).clamp_(0, 1)
 
 
 def colour(pages: Tensor, severity: Tensor, u: Tensor) -> Tensor:
@@ -139,52 +144,72 @@ def colour(pages: Tensor, severity: Tensor, u: Tensor) -> Tensor:
     gain = 1 - s * 0.25 * u[:, :3, None, None]
     low = s * 0.25 * u[:, 3, None, None, None]
     gamma = torch.exp(s * (1.2 * u[:, 4, None, None, None] - 0.6))
-    return (low + (1 - low) * pages.clamp(1e-4, 1).pow(gamma)) * gain
+    bent = pages.clamp(1e-4, 1).log2().mul_(gamma).exp2_()  # twice as fast as pow
+    return torch.addcmul(low * gain, bent, (1 - low) * gain)
 
 
 # ---------------------------------------------------------------------------------------------------------- resolution
 def blur(pages: Tensor, severity: Tensor, u: Tensor) -> Tensor:
-    """Out of focus: a Gaussian of up to 0.4 % of the width."""
+    """Out of focus: a Gaussian of up to 0.4 % of the width, cut where it has fallen to nothing."""
     del u
-    from kornia.filters import filter2d_separable  # its gaussian_blur2d reads the widths on the host
-
     limit = MAX_BLUR * pages.shape[-1]
-    reach = math.ceil(3 * limit)
-    offset = torch.arange(-reach, reach + 1, device=pages.device)
     sigma = (severity * limit).clamp(min=1e-3)
-    kernel = torch.softmax(-0.5 * (offset / sigma[:, None]).square(), dim=1)  # (B, 2 * reach + 1)
-    return filter2d_separable(pages, kernel, kernel, border_type="replicate")
+    reach = math.ceil(3 * limit)
+    if pages.device.type == "cpu":  # elsewhere the widths are not asked for: they would have to be waited for
+        reach = min(reach, math.ceil(4 * float(sigma.max())))
+    offset = torch.arange(-reach, reach + 1, device=pages.device)
+    kernel = torch.softmax(-0.5 * (offset / sigma[:, None]).square(), dim=1)[:, reach:]  # (B, reach + 1) its right half
+    padded = F.pad(pages, (reach,) * 4, mode="replicate")
+    return _both_sides(_both_sides(padded, kernel, 3), kernel, 2)
+
+
+def _both_sides(x: Tensor, kernel: Tensor, dim: int) -> Tensor:
+    """x (B, 3, ...) filtered along `dim` by a symmetric kernel, whose right half is (B, reach + 1); no padding."""
+    reach = kernel.shape[1] - 1
+    n = x.shape[dim] - 2 * reach
+    out, *weights = kernel[..., None, None, None].unbind(1)  # (B, 1, 1, 1) each
+    out = x.narrow(dim, reach, n) * out
+    for k, weight in enumerate(weights, start=1):
+        out.addcmul_(x.narrow(dim, reach - k, n) + x.narrow(dim, reach + k, n), weight)
+    return out
 
 
 def low_resolution(pages: Tensor, severity: Tensor, u: Tensor) -> Tensor:
     """Taken with up to 4 times fewer pixels each way and enlarged again: area means, then linear between them."""
     del u
     factor = 1 + severity * (MAX_REDUCTION - 1)
-    return _coarse(_coarse(pages, factor).mT, factor).mT
+    return _coarse(_coarse(pages.mT.contiguous(), factor).mT.contiguous(), factor)
 
 
 def _coarse(x: Tensor, factor: Tensor) -> Tensor:
-    """Along the last axis: means over `factor` (B,) pixels, read linearly at the old pixels."""
-    n = x.shape[-1]
-    sums = F.pad(x.cumsum(-1), (1, 0))  # (B, 3, m, n + 1)
+    """Along the rows of x (B, 3, n, m): means over `factor` (B,) pixels, read linearly at the old pixels."""
+    n = x.shape[2]
+    sums = F.pad(x.cumsum(2), (0, 0, 1, 0))  # (B, 3, n + 1, m)
     f = factor[:, None]
     middle = (torch.arange(n, device=x.device) + 0.5) / f - 0.5  # (B, n) in coarse pixels
     left = middle.floor()
+
+    def rows(y: Tensor, at: Tensor) -> Tensor:
+        """The rows `at` (B, n) of each record; of a single record they are copied whole."""
+        if len(y) == 1:
+            return y.index_select(2, at[0])
+        return y.gather(2, at[:, None, :, None].expand(-1, y.shape[1], -1, y.shape[3]))
 
     def up_to(edge: Tensor) -> Tensor:
         """Integral of x from 0 to `edge` (B, n), piecewise linear."""
         edge = edge.clamp(0, n)
         low = edge.floor().clamp(max=n - 1)
-        at = low.long()[:, None, None].expand(-1, *x.shape[1:])  # (B, n) -> (B, 3, m, n)
-        return sums.gather(-1, at) + x.gather(-1, at) * (edge - low)[:, None, None]
+        at = low.long()
+        return torch.addcmul(rows(sums, at), rows(x, at), (edge - low)[:, None, :, None])
 
     edges = [(left + k) * f for k in range(3)]
-    integrals = [up_to(edge) for edge in edges]
+    low, between, high = (up_to(edge) for edge in edges)
     spans = [edges[k + 1].clamp(0, n) - edges[k].clamp(0, n) for k in range(2)]
-    means = [(integrals[k + 1] - integrals[k]) / spans[k].clamp(min=1e-3)[:, None, None] for k in range(2)]
+    second, first = high.sub_(between), between.sub_(low)  # in place: fresh memory takes longer than the arithmetic
+    means = [y.div_(span.clamp(min=1e-3)[:, None, :, None]) for y, span in zip((first, second), spans)]
     # At the margins one of the two coarse pixels is outside the image: its neighbour counts alone.
     share = torch.where(spans[1] < 1e-3, 0.0, torch.where(spans[0] < 1e-3, 1.0, middle - left))
-    return torch.lerp(means[0], means[1], share[:, None, None])
+    return means[0].lerp_(means[1], share[:, None, :, None])
 
 
 # -------------------------------------------------------------------------------------------------------- sensor, file
@@ -192,17 +217,24 @@ def noise(pages: Tensor, severity: Tensor, u: Tensor) -> Tensor:
     """Gaussian noise of up to 0.12. One field of noise, the same everywhere, rolled and mirrored per record by `u`."""
     h, w = pages.shape[2:]
     field = _noise_field(h, w, pages.device)
-    rows = (torch.arange(h, device=pages.device) + (u[:, :1] * h).long()) % h  # (B, H)
-    columns = (torch.arange(w, device=pages.device) + (u[:, 1:2] * w).long()) % w  # (B, W)
-    rolled = field[:, rows[:, :, None], columns[:, None, :]].transpose(0, 1)  # (3, B, H, W) -> (B, 3, H, W)
-    sign = 1 - 2 * (u[:, 2] > 0.5).to(pages.dtype)
-    return (pages + rolled * (MAX_NOISE * severity * sign)[:, None, None, None]).clamp(0, 1)
+    down, along = (u[:, 0] * h).long(), (u[:, 1] * w).long()  # (B,)
+    amount = MAX_NOISE * severity * (1 - 2 * (u[:, 2] > 0.5).to(pages.dtype))
+    if pages.device.type == "cpu":  # windows of the field in place of lists of its pixels; those ask for the places
+        windows = [field[None, :, r : r + h, c : c + w] for r, c in zip(down.tolist(), along.tolist())]
+        rolled = windows[0] if len(windows) == 1 else torch.cat(windows)  # (B, 3, H, W)
+    else:
+        rows, columns = (at[:, None] + torch.arange(n, device=at.device) for at, n in ((down, h), (along, w)))
+        rolled = field[:, rows[:, :, None], columns[:, None, :]].transpose(0, 1)  # (3, B, H, W) -> (B, 3, H, W)
+    return torch.addcmul(pages, rolled, amount[:, None, None, None]).clamp_(0, 1)
 
 
 @lru_cache(maxsize=4)
 def _noise_field(h: int, w: int, device: torch.device) -> Tensor:
-    """(3, h, w) standard normal, drawn on the processor, so that it is the same on all devices."""
-    return torch.randn(3, h, w, generator=torch.Generator().manual_seed(0)).to(device)
+    """(3, 2 * h, 2 * w) standard normal, twice the same each way, so that any h x w of it is the field, rolled.
+
+    Drawn on the processor, so that it is the same on all devices.
+    """
+    return torch.randn(3, h, w, generator=torch.Generator().manual_seed(0)).to(device).repeat(1, 2, 2)
 
 
 def jpeg(pages: Tensor, severity: Tensor, u: Tensor) -> Tensor:
@@ -222,7 +254,10 @@ def jpeg(pages: Tensor, severity: Tensor, u: Tensor) -> Tensor:
     out = pages.clone()
     for k in severity.nonzero().flatten().tolist():
         file = io.BytesIO()
-        pixels = (pages[k].clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0)  # (3, H, W) -> (H, W, 3)
-        Image.fromarray(pixels.numpy()).save(file, "JPEG", quality=round(quality[k].item()))
-        out[k] = torch.from_numpy(np.array(Image.open(file))).permute(2, 0, 1).to(pages.dtype) / 255
+        # By way of int16: float32 straight to bytes is slow, as is to interleave the channels by a permutation.
+        pixels = (pages[k] * 255).round_().clamp_(0, 255).to(torch.int16).to(torch.uint8)
+        picture = Image.merge("RGB", [Image.fromarray(channel) for channel in pixels.numpy()])
+        picture.save(file, "JPEG", quality=round(quality[k].item()))
+        out[k] = torch.from_numpy(np.array(Image.open(file))).permute(2, 0, 1)  # (H, W, 3) -> (3, H, W)
+        out[k] /= 255
     return out

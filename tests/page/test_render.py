@@ -311,13 +311,32 @@ def test_gradient_is_the_slope():
         assert expected == pytest.approx(slope, rel=0.05)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.uint8])
 @pytest.mark.parametrize("vary", [None, Vary()])
-def test_drawing_never_asks_the_device(vary):
+def test_drawing_never_asks_the_device(vary, dtype, host_waits):
     """On the meta device there are no data: whatever needed a value on the host would raise."""
-    draw = PageRenderer(rate=100, leads=LEADS, vary=vary)
-    pages = draw(torch.empty(2, 12, 1000, device="meta"))
+    draw = PageRenderer(rate=100, leads=LEADS, vary=vary, dtype=dtype)
+    signal, index = torch.empty(2, 12, 1000, device="meta"), torch.empty(2, dtype=torch.int64, device="meta")
+    draw(signal, index=index)  # constants are copied to the device once
+    with host_waits() as found:
+        pages = draw(signal, index=index, seed=1)
     assert pages.shape == (2, 3, *SIZE)
     assert pages.device.type == "meta"
+    assert found == []
+
+
+@pytest.mark.parametrize("vary", [None, Vary()])
+def test_drawing_with_gradients_reads_no_value_on_the_host(vary, host_waits):
+    """The way of accelerators, on a processor with data: nothing that an accelerator would have to be waited for."""
+    draw = PageRenderer(rate=100, leads=LEADS, vary=vary)
+    signal = beats(2, 100).requires_grad_()
+    draw(signal, check=False)
+    with host_waits() as found:
+        draw(signal, check=False, seed=1)
+    assert found == []
+    with host_waits() as found:
+        draw(signal, check=True, seed=1)
+    assert found  # the check asks: so the counting counts
 
 
 # ----------------------------------------------------------------------------------------------------------- variation
