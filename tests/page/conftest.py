@@ -6,11 +6,28 @@ from contextlib import contextmanager
 
 import pytest
 import torch
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 # Operations whose result, or its shape, is read on the host.
 _READ = ("item", "_local_scalar_dense", "nonzero", "masked_select", "unique", "repeat_interleave.Tensor", "equal")
+
+
+_MADE = (torch.tensor, torch.as_tensor, torch.from_numpy, torch.Tensor.new_tensor, torch.Tensor.tolist)
+
+
+class _Made(TorchFunctionMode):
+    """Notes tensors made of numbers on the host, and lists made of tensors: below Python they leave no trace."""
+
+    def __init__(self, found: list[str]) -> None:
+        super().__init__()
+        self.found = found
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        if func in _MADE:
+            self.found.append(func.__name__)
+        return func(*args, **(kwargs or {}))
 
 
 class _Watch(TorchDispatchMode):
@@ -38,7 +55,7 @@ def host_waits():
     @contextmanager
     def watch():
         found: list[str] = []
-        with _Watch(found):
+        with _Watch(found), _Made(found):
             yield found
 
     return watch
