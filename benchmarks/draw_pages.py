@@ -1,7 +1,7 @@
 """Pages per second: ours beside ecg-plot, pmecg and matplotlib figures, in one run on the same records.
 
     uv pip install --group peers       # into the environment that this runs in
-    python benchmarks/draw_pages.py [--seconds 3] [--rounds 3] [--workers 2] [--out draw_pages.json]
+    OMP_NUM_THREADS=1 python benchmarks/draw_pages.py [--seconds 3] [--rounds 3] [--workers 2] [--out draw_pages.json]
 
 Everyone draws the same synthetic 10 s records at 100 Hz as a 3x4 page with a strip of lead II and ends with the pixels
 as bytes in memory; no file is written. Everyone gets the same `--workers` processes of one thread each, started
@@ -20,10 +20,11 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
-import platform
+import os
 import queue
 import statistics
 import time
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -56,7 +57,7 @@ def ours(size: tuple[int, int], dtype: str, vary: bool, device: str = "cpu"):
 
     kind = getattr(torch, dtype)
     draw = PageRenderer("3x4+II", rate=RATE, leads=LEADS, size=size, dtype=kind, vary=Vary() if vary else None)
-    batch = BATCH if device == "cpu" else 1024 * SIZES[0][0] * SIZES[0][1] // (size[0] * size[1])
+    batch = BATCH if device == "cpu" else _accelerator_batch(size)
     signal = torch.from_numpy(records(BATCH)).repeat(-(-batch // BATCH), 1, 1)[:batch].to(device)
     index = torch.arange(batch, device=device)
     out = torch.empty((batch, 3, *size), dtype=kind, device=device)
@@ -69,77 +70,91 @@ def ours(size: tuple[int, int], dtype: str, vary: bool, device: str = "cpu"):
     return step
 
 
-def matplotlib_lean(size: tuple[int, int]):
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.collections import LineCollection
-    from matplotlib.figure import Figure
+def _accelerator_batch(size: tuple[int, int]) -> int:
+    """Pages per step: 1024 of the smaller size or as much, and no more than a quarter of the free memory holds."""
+    import torch
 
-    signals = iter(_forever(records(BATCH)))
-    width = 279.4
-    height = width * size[0] / size[1]
-    x = 15 + 25 * np.arange(RATE * SECONDS) / RATE
-    quarter = RATE * SECONDS // 4
+    free, _ = torch.cuda.mem_get_info()
+    page = 3 * size[0] * size[1]
+    return max(1, min(1024 * 3 * SIZES[0][0] * SIZES[0][1], free // 4 // 4) // page)  # 4 bytes per float32
+
+
+class MatplotlibSheet:
+    """What both matplotlib contenders draw, in mm on the same paper as ours, as empty axes and lists of lines."""
+
+    minor, major = ("#f5b8b3", 0.2), ("#e6807d", 0.4)  # colour and line width of the grids
+
+    def __init__(self, size: tuple[int, int]) -> None:
+        self.size, self.width = size, 279.4
+        self.height = self.width * size[0] / size[1]
+        self.x = 15 + 25 * np.arange(RATE * SECONDS) / RATE
+        self.pulses = [([7, 8, 8, 13, 13, 14], [y, y, y - 10, y - 10, y, y]) for y in (33, 83, 133, 183)]
+
+    def axes(self):
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+
+        figure = Figure(figsize=(self.size[1] / 100, self.size[0] / 100), dpi=100)
+        FigureCanvasAgg(figure)
+        axes = figure.add_axes((0, 0, 1, 1), xlim=(0, self.width), ylim=(self.height, 0))
+        axes.set_axis_off()
+        return axes
+
+    def write_names(self, axes) -> None:
+        for r, row in enumerate(ROWS):
+            for c, name in enumerate(row):
+                axes.text(self.x[c * RATE * SECONDS // 4] + 1, 24 + 50 * r, name, fontsize=6)
+
+    def traces(self, signal: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+        """x and y of each panel's trace and of the strip."""
+        part = [slice(c * RATE * SECONDS // 4, (c + 1) * RATE * SECONDS // 4) for c in range(4)]
+        panels = [(r, part[c], LEADS.index(name)) for r, row in enumerate(ROWS) for c, name in enumerate(row)]
+        lines = [(self.x[at], 33 + 50 * r - 10 * signal[lead, at]) for r, at, lead in panels]
+        return [*lines, (self.x, 183 - 10 * signal[1])]
+
+    def pixels(self, axes) -> np.ndarray:
+        axes.figure.canvas.draw()
+        pixels = np.asarray(axes.figure.canvas.buffer_rgba())[..., :3]
+        assert pixels.shape == (*self.size, 3)
+        return pixels
+
+
+def matplotlib_lean(size: tuple[int, int]):
+    from matplotlib.collections import LineCollection
+
+    sheet, signals = MatplotlibSheet(size), iter(_forever(records(BATCH)))
 
     def grid(step: int) -> list:
-        upright = [((k, 0), (k, height)) for k in range(0, int(width) + 1, step)]
-        return upright + [((0, k), (width, k)) for k in range(0, int(height) + 1, step)]
+        upright = [((k, 0), (k, sheet.height)) for k in range(0, int(sheet.width) + 1, step)]
+        return upright + [((0, k), (sheet.width, k)) for k in range(0, int(sheet.height) + 1, step)]
 
     minor, major = grid(1), grid(5)
 
     def step() -> int:
-        signal = next(signals)
-        figure = Figure(figsize=(size[1] / 100, size[0] / 100), dpi=100)
-        canvas = FigureCanvasAgg(figure)
-        axes = figure.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(height, 0))
-        axes.set_axis_off()
-        axes.add_collection(LineCollection(minor, colors="#f5b8b3", linewidths=0.2), autolim=False)
-        axes.add_collection(LineCollection(major, colors="#e6807d", linewidths=0.4), autolim=False)
-        lines = []
-        for r, row in enumerate(ROWS):
-            for c, name in enumerate(row):
-                part = slice(c * quarter, (c + 1) * quarter)
-                lines.append(np.column_stack([x[part], 33 + 50 * r - 10 * signal[LEADS.index(name), part]]))
-                axes.text(x[part][0] + 1, 24 + 50 * r, name, fontsize=6)
-        lines.append(np.column_stack([x, 183 - 10 * signal[1]]))
-        lines += [[(7, y), (8, y), (8, y - 10), (13, y - 10), (13, y), (14, y)] for y in (33, 83, 133, 183)]
+        axes = sheet.axes()
+        for lines, (colour, line) in ((minor, sheet.minor), (major, sheet.major)):
+            axes.add_collection(LineCollection(lines, colors=colour, linewidths=line), autolim=False)
+        sheet.write_names(axes)
+        lines = [np.column_stack(xy) for xy in (*sheet.traces(next(signals)), *sheet.pulses)]
         axes.add_collection(LineCollection(lines, colors="black", linewidths=0.7), autolim=False)
-        canvas.draw()
-        pixels = np.asarray(canvas.buffer_rgba())[..., :3]
-        assert pixels.shape == (*size, 3)
+        sheet.pixels(axes)
         return 1
 
     return step
 
 
 def matplotlib_plain(size: tuple[int, int]):
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    signals = iter(_forever(records(BATCH)))
-    width = 279.4
-    height = width * size[0] / size[1]
-    x = 15 + 25 * np.arange(RATE * SECONDS) / RATE
-    quarter = RATE * SECONDS // 4
+    sheet, signals = MatplotlibSheet(size), iter(_forever(records(BATCH)))
 
     def step() -> int:
-        signal = next(signals)
-        figure = Figure(figsize=(size[1] / 100, size[0] / 100), dpi=100)
-        canvas = FigureCanvasAgg(figure)
-        axes = figure.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(height, 0))
-        axes.set_axis_off()
-        for step_mm, colour, line in ((1, "#f5b8b3", 0.2), (5, "#e6807d", 0.4)):
-            axes.vlines(np.arange(0, width, step_mm), 0, height, colors=colour, linewidths=line)
-            axes.hlines(np.arange(0, height, step_mm), 0, width, colors=colour, linewidths=line)
-        for r, row in enumerate(ROWS):
-            for c, name in enumerate(row):
-                part = slice(c * quarter, (c + 1) * quarter)
-                axes.plot(x[part], 33 + 50 * r - 10 * signal[LEADS.index(name), part], "k", linewidth=0.7)
-                axes.text(x[part][0] + 1, 24 + 50 * r, name, fontsize=6)
-        axes.plot(x, 183 - 10 * signal[1], "k", linewidth=0.7)
-        for y in (33, 83, 133, 183):
-            axes.plot([7, 8, 8, 13, 13, 14], [y, y, y - 10, y - 10, y, y], "k", linewidth=0.7)
-        canvas.draw()
-        assert np.asarray(canvas.buffer_rgba())[..., :3].shape == (*size, 3)
+        axes = sheet.axes()
+        for step_mm, (colour, line) in ((1, sheet.minor), (5, sheet.major)):
+            axes.vlines(np.arange(0, sheet.width, step_mm), 0, sheet.height, colors=colour, linewidths=line)
+            axes.hlines(np.arange(0, sheet.height, step_mm), 0, sheet.width, colors=colour, linewidths=line)
+        sheet.write_names(axes)
+        for x, y in (*sheet.traces(next(signals)), *sheet.pulses):
+            axes.plot(x, y, "k", linewidth=0.7)
+        sheet.pixels(axes)
         return 1
 
     return step
@@ -251,24 +266,31 @@ def pages_per_second(name: str, size: tuple[int, int], seconds: float, workers: 
     return sum(rate for rate, _ in answers)
 
 
-def on_accelerator(size: tuple[int, int], seconds: float) -> dict[str, float]:
-    """Ours on the accelerator, if there is one: pages per second by kind."""
+def on_accelerator(size: tuple[int, int], seconds: float, rounds: int) -> dict[str, list[float]]:
+    """Ours on the accelerator, if there is one: pages per second in each round, by kind.
+
+    Signals, indices and the pages' memory lie on the device before the clock starts, and the pages stay there, as a
+    network that trains on them reads them there. The host waits for each step to end before it counts its pages.
+    """
     import torch
 
     if not torch.cuda.is_available():
         return {}
-    found = {}
-    for name, (_, arguments) in OURS.items():
-        step = ours(size, *arguments, device="cuda")
-        for _ in range(3):
-            step()
-        torch.cuda.synchronize()
-        begin, pages = time.perf_counter(), 0
-        while time.perf_counter() - begin < seconds:
-            pages += step()
+    found: dict[str, list[float]] = {name: [] for name in OURS}
+    for _ in range(rounds):
+        for name, (_, arguments) in OURS.items():
+            step = ours(size, *arguments, device="cuda")
+            for _ in range(3):  # kernels are loaded, constants copied, memory is asked for
+                step()
             torch.cuda.synchronize()
-        found[f"{name}, {torch.cuda.get_device_name()}"] = pages / (time.perf_counter() - begin)
-    return found
+            begin, pages = time.perf_counter(), 0
+            while (spent := time.perf_counter() - begin) < seconds:
+                pages += step()
+                torch.cuda.synchronize()
+            found[name].append(pages / spent)
+            del step  # its pages
+            torch.cuda.empty_cache()
+    return {f"{name}, {torch.cuda.get_device_name()}": speeds for name, speeds in found.items()}
 
 
 def measure(size: tuple[int, int], seconds: float, rounds: int, workers: int) -> list[dict]:
@@ -287,12 +309,26 @@ def measure(size: tuple[int, int], seconds: float, rounds: int, workers: int) ->
             "lowest": min(ratios), "highest": max(ratios),
             "times_lean": statistics.median(speed / other for speed, other in zip(speeds, lean)),
         })  # fmt: skip
-    for name, speed in on_accelerator(size, seconds).items():
+    for name, speeds in on_accelerator(size, seconds, rounds).items():
+        speed, best = statistics.median(speeds), statistics.median(fastest)
         rows.append({
             "contender": name, "height": size[0], "width": size[1], "workers": 1, "pages_per_second": speed,
-            "times_fastest_peer": speed / statistics.median(fastest), "times_lean": speed / statistics.median(lean),
+            "times_fastest_peer": speed / best, "lowest": min(speeds) / best, "highest": max(speeds) / best,
+            "times_lean": speed / statistics.median(lean),
         })  # fmt: skip
     return rows
+
+
+def about() -> dict:
+    """The machine, the versions and the commit that a table was measured with."""
+    import torch
+
+    from ecglib import provenance
+
+    root = Path(__file__).parents[1]
+    peers = {name: version(name) for name in ("ecg-plot", "pmecg")}
+    accelerator = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    return provenance.git_state(root) | provenance.environment(root) | {"peers": peers, "accelerator": accelerator}
 
 
 def main() -> None:
@@ -302,17 +338,19 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2, help="processes of one thread each")
     parser.add_argument("--out", type=Path, help="write the table as JSON")
     options = parser.parse_args()
-    rows = []
+    rows, load = [], [os.getloadavg()]
     for size in SIZES:
         rows += measure(size, options.seconds, options.rounds, options.workers)
         print(f"\n{size[1]} x {size[0]} px, {options.workers} workers, median of {options.rounds} rounds")
         for row in (r for r in rows if r["height"] == size[0]):
-            print(
-                f"  {row['contender']:<40}{row['pages_per_second']:>10.1f} pages/s{row['times_fastest_peer']:>9.1f} x"
-            )
+            speed, times = f"{row['pages_per_second']:>10.1f} pages/s", f"{row['times_fastest_peer']:>9.1f} x"
+            print(f"  {row['contender']:<40}{speed}{times}{row['times_lean']:>9.1f} x lean")
     if options.out:
-        about = {"python": platform.python_version(), "machine": platform.machine(), "rows": rows}
-        options.out.write_text(json.dumps(about, indent=1) + "\n")
+        load.append(os.getloadavg())  # what else the machine did, before and after
+        settings = {"seconds": options.seconds, "rounds": options.rounds, "workers": options.workers}
+        options.out.write_text(
+            json.dumps(about() | {"settings": settings, "load": load, "rows": rows}, indent=1) + "\n"
+        )
 
 
 if __name__ == "__main__":
