@@ -15,7 +15,7 @@ from ecglib.page.batches import PageBatches
 
 
 def grad_cam(view: PageView, page: Tensor, label: str) -> Tensor:
-    """(B, 3, H, W) to (B, h, w) >= 0: where on the page the evidence for the class `label` stands.
+    """(B, 3, H, W) to (B, h, w) >= 0: where on the page, as `view.placed` gives it, the evidence for `label` stands.
 
     Grad-CAM (Selvaraju et al. 2017) on the cells that go into the pooling: each cell's tokens, weighted by the gradient
     of the class's logit averaged over the cells, negative sums cut off. Not normalised.
@@ -43,8 +43,7 @@ def attention(view: PageView, page: Tensor) -> Tensor:
     if view.stream.smam is None:
         raise InputError("This view has no SMAM to look into; take grad_cam.")
     with evaluating(view), torch.no_grad():
-        page = page.float() / 255 if page.dtype == torch.uint8 else page
-        tokens = view.stream.embed(view.backbone(page))
+        tokens = view.stream.embed(view.backbone(view.placed(page)))
         weights = view.stream.smam.weights(tokens)  # (B, N, D) -> (B, N, N)
     return weights.mean(dim=1).unflatten(1, view.backbone.grid)  # (B, N, N) -> (B, N) -> (B, h, w)
 
@@ -88,7 +87,7 @@ def worst(p: np.ndarray, truth: np.ndarray, count: int) -> np.ndarray:
     return np.argsort(-np.abs(p - truth).max(axis=1), kind="stable")[:count]
 
 
-def spread(p: np.ndarray, truth: np.ndarray, classes: Sequence[str]) -> dict[str, int]:
+def surest(p: np.ndarray, truth: np.ndarray, classes: Sequence[str]) -> dict[str, int]:
     """For each class the row of its surest true positive; classes without a positive are left out."""
     return {
         name: int(np.argmax(np.where(truth[:, c] > 0, p[:, c], -1.0)))

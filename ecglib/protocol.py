@@ -109,6 +109,22 @@ def _digest(signal: np.ndarray) -> bytes:
     return hashlib.sha256(signal.tobytes()).digest()
 
 
+def further_test(cohort: Cohort, parts: Mapping[str, Cohort], task: str, *, folds: Sequence[int]) -> Cohort:
+    """The records of another copy of the data, in `folds`, with a label of the classes that `parts` have.
+
+    Raises:
+        InputError: a patient of the training or validation part is among them, or there is no such record.
+    """
+    found = _with_codes(cohort.in_folds(folds), task, parts["train"].info.label_sets[task]).labelled(task)
+    for name in PARTS[:2]:
+        if common := set(found.records["patient"]) & set(parts[name].records["patient"]):
+            raise InputError(
+                f"{cohort.info.name} ({cohort.path}): patient {min(common)} of its folds {_listed(folds)} is in the "
+                f"{name} part; give records of patients that the models have not seen."
+            )
+    return found
+
+
 def left_out(whole: Cohort, parts: Mapping[str, Cohort], task: str) -> list[str]:
     """Sentences on the records and classes that `split` left out; empty when there are none."""
     used = sum(len(part) for part in parts.values())

@@ -129,6 +129,13 @@ def spoken(rows: Iterable[Mapping], *, models: Sequence[str], metric: str = "auc
     return ", ".join(f"{row['model']} {_cell(row)}" for _, row in part.iterrows())
 
 
+def points(rows: Iterable[Mapping], *, models: Sequence[str], metric: str = "auc", of: str = "macro",
+           split: str = "test") -> dict[str, tuple[float, float, float]]:  # fmt: skip
+    """{model: (value, low, high)}, what the figures of robustness are made of."""
+    part = summary(rows, metric=metric, of=of, models=models, split=split)
+    return {row["model"]: (row["value"], row["low"], row["high"]) for _, row in part.iterrows()}
+
+
 def verdict(rows: Iterable[Mapping], a: str, b: str, *, metric: str = "auc", of: str = "macro",
             split: str = "test") -> str:  # fmt: skip
     """A sentence on the paired difference "a - b" of a score where more is better: above, below, or not told apart."""

@@ -203,7 +203,7 @@ def _train_epoch(
     return {"epoch": epoch + 1, "learning_rate": rate, **means}
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def _validate(method: nn.Module, valid: Any) -> dict[str, float]:
     """Loss (binary cross-entropy) and macro AUC over the validation batches."""
     logits, labels = collect(method, valid)
@@ -211,7 +211,7 @@ def _validate(method: nn.Module, valid: Any) -> dict[str, float]:
     return {"valid_loss": float(loss), "valid_macro_auc": float(macro(auc(labels, logits)))}
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def collect(method: nn.Module, batches: Any) -> tuple[np.ndarray, np.ndarray]:
     """Logits (N, C) and labels (N, C) of all `batches`, in their order."""
     logits, labels = [], []

@@ -16,22 +16,37 @@ from ecglib.methods import cards
 from ecglib.methods.view import evaluating
 from ecglib.models.attention import Stream
 from ecglib.models.page_backbone import PageBackbone
+from ecglib.page.register import register
 
-_NEEDED = ("classes", "size_px", "backbone", "weights", "dim", "heads", "smam", "dropout", "layouts")
+_NEEDED = (
+    "classes",
+    "size_px",
+    "backbone",
+    "weights",
+    "width",
+    "dim",
+    "heads",
+    "smam",
+    "dropout",
+    "registered",
+    "layouts",
+)
 
 
 class PageView(nn.Module):
     """Pages (B, 3, H, W) to one logit per class. It takes an image and nothing else.
 
-        page -> timm backbone -> tokens -> projection [-> SMAM] -> mean and maximum over cells -> linear -> logits
+        page [-> registration] -> timm backbone -> tokens -> projection [-> SMAM] -> mean and maximum over cells
+        -> linear -> logits
 
     Args:
         backbone: any name of timm.
         classes: names of the C outputs, in their order.
         size: (H, W) of the pages.
-        weights: see `PageBackbone`.
+        weights, width: see `PageBackbone`.
         dim, heads: of the tokens, and of their attention.
         smam: with self-modality attention.
+        registered: bring the drawing to one place and size first, see `ecglib.page.register`.
         dropout: of the pooled features, in training.
         layouts: those it is trained on, for its card.
 
@@ -42,16 +57,24 @@ class PageView(nn.Module):
     takes = "page"
 
     def __init__(
-        self, backbone: str, *, classes: Sequence[str], size: tuple[int, int], weights: str = "none", dim: int = 128,
-        heads: int = 4, smam: bool = False, dropout: float = 0.0, layouts: Sequence[str] = (),
+        self, backbone: str, *, classes: Sequence[str], size: tuple[int, int], weights: str = "none",
+        width: float = 1.0, dim: int = 128, heads: int = 4, smam: bool = False, dropout: float = 0.0,
+        registered: bool = True, layouts: Sequence[str] = (),
     ) -> None:  # fmt: skip
         super().__init__()
         if not classes or len(set(classes)) < len(classes):
             raise InputError(f"A view needs classes of different names, but was given {list(classes)}.")
         self.classes, self.layouts = tuple(classes), tuple(layouts)
-        self.backbone = PageBackbone(backbone, size=size, weights=weights)
+        self.backbone = PageBackbone(backbone, size=size, weights=weights, width=width)
         self.size, self.origin = self.backbone.size, self.backbone.origin
-        self.options = {"dim": dim, "heads": heads, "smam": smam, "dropout": dropout}
+        self.options = {
+            "width": width,
+            "dim": dim,
+            "heads": heads,
+            "smam": smam,
+            "dropout": dropout,
+            "registered": registered,
+        }
         h, w = self.backbone.grid
         self.stream = Stream(
             self.backbone.token_dim, dim=dim, classes=len(self.classes), smam=smam, tokens=h * w, heads=heads,
@@ -73,8 +96,12 @@ class PageView(nn.Module):
                 f"The network takes pages of shape (B, 3, {self.size[0]}, {self.size[1]}), but was given "
                 f"{tuple(page.shape)}; read_page gives them that size."
             )
+        return self.stream.tokens(self.backbone(self.placed(page)))
+
+    def placed(self, page: Tensor) -> Tensor:
+        """(B, 3, H, W), float in [0, 1] or uint8, as the backbone is given it: registered where that is on."""
         page = page.float() / 255 if page.dtype == torch.uint8 else page
-        return self.stream.tokens(self.backbone(page))
+        return register(page) if self.options["registered"] else page
 
     def features(self, page: Tensor) -> Tensor:
         """(B, 3, H, W) to pooled features (B, F)."""
@@ -131,7 +158,7 @@ class PageView(nn.Module):
             )
         view = cls(
             card["backbone"], classes=card["classes"], size=tuple(card["size_px"]), layouts=card["layouts"],
-            **{name: card[name] for name in ("dim", "heads", "smam", "dropout")},
+            **{name: card[name] for name in ("width", "dim", "heads", "smam", "dropout", "registered")},
         )  # fmt: skip
         cards.fill(view, weights, path)
         view.origin = card["weights"]

@@ -24,6 +24,7 @@ class PageBackbone(nn.Module):
         size: (H, W) of the pages.
         weights: "none" (random), "cache" (what timm has downloaded to this machine before), "download" (asks the
             network), or the path of a file of this architecture's weights (.safetensors, or .pth of plain tensors).
+        width: multiplies the channels, where timm lets them be given (ResNets).
 
     Attributes:
         token_dim: D.
@@ -34,11 +35,11 @@ class PageBackbone(nn.Module):
         InputError: an unknown name, pages that the network cannot take, weights that are missing or do not fit.
     """
 
-    def __init__(self, name: str, *, size: tuple[int, int], weights: str = "none") -> None:
+    def __init__(self, name: str, *, size: tuple[int, int], weights: str = "none", width: float = 1.0) -> None:
         super().__init__()
-        self.name, self.size, self.weights = name, tuple(size), weights
+        self.name, self.size, self.weights, self.width = name, tuple(size), weights, width
         file, self.origin = _weights(name, weights)
-        self.net = _create(name, self.size, file)
+        self.net = _create(name, self.size, file, width)
         norm = self.net.pretrained_cfg
         self.register_buffer("mean", torch.tensor(norm.get("mean", (0.5,) * 3)).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(norm.get("std", (0.5,) * 3)).view(3, 1, 1), persistent=False)
@@ -63,8 +64,7 @@ class PageBackbone(nn.Module):
             with torch.no_grad():
                 shape = self.eval()._map(torch.zeros(1, 3, *self.size)).shape
         except (RuntimeError, AssertionError, ValueError) as error:
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
-            raise _cannot_take(self.name, self.size, reason) from None
+            raise _cannot_take(self.name, self.size, _first_line(error)) from None
         finally:
             self.net.train(was)
         if len(shape) == 4:
@@ -86,25 +86,57 @@ def check_name(name: str) -> None:
         raise InputError(f"timm has no network {name!r}.{nearest(bare, timm.list_models())}")
 
 
-def _create(name: str, size: tuple[int, int], file: Path | None) -> nn.Module:
+def _create(name: str, size: tuple[int, int], file: Path | None, width: float) -> nn.Module:
     timm = _timm()
     options: dict[str, Any] = {"num_classes": 0}
-    if file is not None:
+    if width != 1:
+        options["channels"] = _channels(name, width, file)
+    if file is None:
+        try:
+            return _sized(timm, name, size, options)
+        except (RuntimeError, KeyError, AssertionError, ValueError) as error:
+            raise _cannot_take(name, size, _first_line(error)) from None
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        blank = _sized(timm, name, size, options)
+        torch.manual_seed(0)
         options |= {"pretrained": True, "pretrained_cfg_overlay": {"file": str(file), "custom_load": False}}
-    try:
-        try:  # transformers are made for a size; convolutional networks know no such option
-            return timm.create_model(name, img_size=size, **options)
-        except TypeError:
-            return timm.create_model(name, **options)
-    except (RuntimeError, KeyError, AssertionError, ValueError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        if file is None:
-            raise _cannot_take(name, size, reason) from None
-        raise InputError(f"The weights {file} are not those of {name!r} ({reason}).") from None
-    except Exception as error:  # a damaged file raises the reader's own kind: safetensors, pickle, zip
-        if file is None:
-            raise
-        raise InputError(f"The weights {file} cannot be read as plain tensors ({type(error).__name__}).") from None
+        try:
+            net = _sized(timm, name, size, options)
+        except Exception as error:  # a damaged file raises the reader's own kind: safetensors, pickle, zip
+            if isinstance(error, RuntimeError | KeyError) and "weights_only" not in str(error):
+                raise InputError(f"The weights {file} are not those of {name!r} ({_first_line(error)}).") from None
+            raise InputError(f"The weights {file} cannot be read as plain tensors ({type(error).__name__}).") from None
+    # timm passes over what a file lacks; a tensor that is still as it was made at random was not in it.
+    made = dict(blank.named_parameters())
+    lacking = [key for key, value in net.named_parameters() if value.ndim > 1 and torch.equal(value, made[key])]
+    if lacking:
+        raise InputError(f"The weights {file} are not those of {name!r}: {lacking[0]} and others are not among them.")
+    return net
+
+
+def _sized(timm: Any, name: str, size: tuple[int, int], options: dict[str, Any]) -> nn.Module:
+    try:  # transformers are made for a size; convolutional networks know no such option
+        return timm.create_model(name, img_size=size, **options)
+    except TypeError:
+        return timm.create_model(name, **options)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def _channels(name: str, width: float, file: Path | None) -> tuple[int, ...]:
+    """The four stages' channels of a thinner or wider ResNet, multiples of 8."""
+    if not name.startswith("resnet") or "v2" in name:
+        raise InputError(
+            f"Only timm's resnet... networks can be made thinner or wider; leave the width of {name!r} at 1."
+        )
+    if not width > 0:
+        raise InputError(f"The width is {width!r}, but must be above 0.")
+    if file is not None:
+        raise InputError("Pre-trained weights are of width 1; leave the width at 1, or take no weights.")
+    return tuple(max(8, 8 * round(c * width / 8)) for c in (64, 128, 256, 512))
 
 
 def _weights(name: str, weights: str) -> tuple[Path | None, str]:

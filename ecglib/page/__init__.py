@@ -9,12 +9,14 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from ecglib.page.batches import PageBatch, PageBatches
     from ecglib.page.degrade import DESTROYS, EFFECTS, PRESETS, Degrade
     from ecglib.page.layout import LAYOUTS, PAPERS, Layout, Paper, Style, Vary
     from ecglib.page.render import PageRenderer, Places
     from ecglib.page.scan import read_page
 
 _HOME = {
+    "batches": ("PageBatch", "PageBatches"),
     "degrade": ("DESTROYS", "EFFECTS", "PRESETS", "Degrade"),
     "layout": ("LAYOUTS", "PAPERS", "Layout", "Paper", "Style", "Vary"),
     "render": ("PageRenderer", "Places"),
@@ -29,6 +31,8 @@ __all__ = [
     "PRESETS",
     "Degrade",
     "Layout",
+    "PageBatch",
+    "PageBatches",
     "PageRenderer",
     "Paper",
     "Places",

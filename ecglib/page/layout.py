@@ -6,7 +6,7 @@ Plain data, no torch. Lengths are in mm of paper, times in s, signals in mV, col
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 from ecglib.errors import InputError, nearest
 from ecglib.leads import canonical
@@ -126,6 +126,21 @@ class Vary:
         """Ranges without width: what `style` says."""
         one, line = (1.0, 1.0), (style.line_mm, style.line_mm)
         return Vary(one, (0.5, 0.5), one, line, one, (0.0, 0.0), 0.0, (style.paper,))
+
+    def nearer(self, style: Style, share: float) -> Vary:
+        """The same look, its geometry (scale, margin, rows) in ranges `share` as wide, about those of `none(style)`.
+
+        Raises:
+            InputError: a share that is not in [0, 1].
+        """
+        if not 0 <= share <= 1:
+            raise InputError(f"The share of the geometry's variation is {share!r}; it needs 0 to 1.")
+        exact = Vary.none(style)
+        moved = {}
+        for name in ("scale", "margin", "row_gap"):
+            ends = zip(getattr(exact, name), getattr(self, name), strict=True)
+            moved[name] = tuple(one + share * (end - one) for one, end in ends)
+        return replace(self, **moved)
 
     def check(self) -> None:
         """Raises InputError for a range that is out of order or out of bounds, or an unknown paper."""
