@@ -28,6 +28,7 @@ import numpy as np
 import pandas as pd
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
@@ -143,6 +144,8 @@ def fit(
     """
     if len(train) == 0 or len(valid) == 0:
         raise InputError(f"There is nothing to {'validate' if len(train) else 'train'} {name or 'the model'} on.")
+    # accelerate keeps one precision per process; a notebook may train one model in bf16 and another in full precision.
+    AcceleratorState._reset_state()
     accelerator = Accelerator(mixed_precision=settings.precision, cpu=_device_of(method).type == "cpu")
     trained = [p for p in method.parameters() if p.requires_grad]
     optimiser = _optimiser(settings, trained)

@@ -275,7 +275,7 @@ Markdown(
 # %%
 common = training.Settings(
     epochs=teacher_epochs, learning_rate=teacher_rate, optimiser=optimiser, schedule=schedule,
-    weight_decay=weight_decay, clip=clip, patience=patience,
+    weight_decay=weight_decay, clip=clip, patience=patience, precision=precision,
 )  # fmt: skip
 for_crops = Augment(
     rate=rate, crop_s=teacher_crop_s or None, amplitude=amplitude, noise_mv=noise_mv, wander_mv=wander_mv
@@ -298,7 +298,7 @@ arms = {
     "VizECGNet": {"smam": True, "cmam": True, "kd": kd}, "page+MKD": {},
 }  # fmt: skip
 weights = {"temperature": temperature, "lambda_cls": lambda_cls, "lambda_kd": lambda_kd}
-for_pages = replace(common, epochs=page_epochs, learning_rate=page_rate, precision=precision)
+for_pages = replace(common, epochs=page_epochs, learning_rate=page_rate)
 
 # %%
 for seed, name in product(seeds, arms):

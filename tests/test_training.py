@@ -92,6 +92,12 @@ def test_it_learns_and_tells_how():
     assert fit.history.loss.equals(fit.history.bce)
 
 
+def test_one_process_trains_in_several_precisions():
+    """accelerate keeps its precision for the process unless told otherwise."""
+    values = [run(precision=precision)[1].value for precision in ("no", "bf16", "no")]
+    assert values[0] == values[2]
+
+
 def test_the_same_seed_gives_the_same_bits_and_another_does_not():
     first, second, other = run()[0], run()[0], run(seed=4)[0]
     assert torch.equal(weights(first), weights(second))
