@@ -172,6 +172,10 @@ cohort = datasets.load(data, rate=rate, cache=cache, records=records, bad=bad_re
 parts = protocol.split(cohort, task, train=train_folds, valid=valid_folds, test=test_folds, rare=rare_classes)
 classes = parts["train"].classes(task)
 run.data(cohort, **{name: len(part) for name, part in parts.items()})
+if full_data:
+    full = datasets.load(full_data, rate=full_rate, cache=cache, bad=bad_records, progress=False)
+    full_test = protocol.further_test(full, parts, task, folds=test_folds)
+    run.data(full, role="test, at full resolution", test=len(full_test))
 Markdown("\n".join(f"- {note}" for note in [*cohort.info.notes, *protocol.left_out(cohort, parts, task)]))
 
 # %%
@@ -220,6 +224,17 @@ figures.show(
     alt="Six training pages in several layouts, with other papers, scales, margins and line widths.",
     caption=f"Training pages as the network sees them, {size[1]} x {size[0]} pixels.",
 )
+
+# %% [markdown]
+# How the test pages will be changed to see what the networks bear; thought of before anything is trained:
+
+# %%
+conditions = {f"layout {name}": {"layouts": [name]} for name in LAYOUTS}
+conditions |= {f"{name} {level:g}": {"degrade": Degrade({name: (level, level)})}
+               for name, level in product(effects, severities)}  # fmt: skip
+conditions |= {name: {"degrade": Degrade(name)} for name in ("print", "scan", "photo")}
+conditions |= {f"geometry {level:g}": {"vary": Vary().nearer(Style(), level)} for level in (0.0, *severities)}
+Markdown(f"{len(conditions)} conditions: {', '.join(conditions)}.")
 
 # %% [markdown]
 # Which of the task's labels could a change of signal or page make untrue? A severe photograph can hide what a label is
@@ -452,11 +467,6 @@ figures.show(
 
 # %%
 read = {name: views[name, seeds[0]] for name in ("page", "page+MKD", "VizECGNet")}
-conditions = {f"layout {name}": {"layouts": [name]} for name in LAYOUTS}
-conditions |= {f"{name} {level:g}": {"degrade": Degrade({name: (level, level)})}
-               for name, level in product(effects, severities)}  # fmt: skip
-conditions |= {name: {"degrade": Degrade(name)} for name in ("print", "scan", "photo")}
-conditions |= {f"geometry {level:g}": {"vary": Vary().nearer(Style(), level)} for level in (0.0, *severities)}
 robust, examples = {}, {}
 chosen = [each for each in predictions if each.split == "valid" and each.model in read and each.seed == seeds[0]]
 for condition, change in conditions.items():
@@ -535,9 +545,6 @@ figures.show(
 
 # %%
 if full_data:
-    full = datasets.load(full_data, rate=full_rate, cache=cache, bad=bad_records, progress=False)
-    run.data(full, role="test, at full resolution")
-    full_test = protocol.further_test(full, parts, task, folds=test_folds)
     full_pages = PageBatches(full_test.batches(32, task=task, device=device), drawn_at=tuple(full_size), **test_page)
     full_held = {"test": full_pages.hold()}
     answers = [
