@@ -70,16 +70,18 @@ def photograph(report: Path, picture: Path, *, width: int = 1100, height: int = 
 def block(place: Path) -> str:
     """What the README says of a report in the gallery: its numbers, from its own metrics.json."""
     record = results.read(place)
-    models = [name for name in dict.fromkeys(row["model"] for row in record.rows) if " - " not in name]
-    pairs = [name for name in dict.fromkeys(row["model"] for row in record.rows) if " - " in name]
+    main = record.rows[0]["protocol"]  # the others are conditions such as damaged pages, which the report shows
+    rows = [row for row in record.rows if row["protocol"] == main]
+    models = [name for name in dict.fromkeys(row["model"] for row in rows) if " - " not in name]
+    pairs = [name for name in dict.fromkeys(row["model"] for row in rows) if " - " in name]
     data = record.data[0]
     counts = ", ".join(f"{count:,} {part}" for part, count in data["counts"].items())
     seeds = len({row["seed"] for row in record.rows if row["seed"] is not None})
     lines = [f"{data['name']}, {data['records']:,} records ({counts}), {seeds} seed{'s' * (seeds > 1)}.", ""]
-    table = tables.model_table(record.rows, ("auc", "f1"), models=models)
+    table = tables.model_table(rows, ("auc", "f1"), models=models)
     lines += [f"| model | {' | '.join(table.columns)} |", "|---|" + "---|" * len(table.columns)]
     lines += [f"| {name} | {' | '.join(row)} |" for name, row in zip(table.index, table.to_numpy(), strict=True)]
-    lines += ["", *(f"- {tables.verdict(record.rows, *pair.split(' - '))}" for pair in pairs), ""]
+    lines += ["", *(f"- {tables.verdict(rows, *pair.split(' - '))}" for pair in pairs), ""]
     return "\n".join(lines)
 
 

@@ -6,7 +6,6 @@ MVKT-ECG (arXiv 2301.12178) calls the twelve-lead record and the single lead two
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -17,13 +16,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ecglib import atomic, models
+from ecglib import models
 from ecglib.errors import InputError
 from ecglib.leads import LEADS, canonical, indices
+from ecglib.methods import cards
 from ecglib.signals import Standardise
 
-FORMAT = 1
-_NEEDED = {"classes", "leads", "rate_hz", "normalisation", "backbone", "window_s", "options", "sha256"}
+_NEEDED = {"classes", "leads", "rate_hz", "normalisation", "backbone", "window_s", "options"}
 
 
 class View(nn.Module):
@@ -116,7 +115,7 @@ class View(nn.Module):
     def card(self) -> dict[str, Any]:
         """What one must know to use the weights: plain values, as saved beside them."""
         return {
-            "format": FORMAT,
+            "format": cards.FORMAT,
             "classes": list(self.classes),
             "leads": list(self.leads),
             "rate_hz": self.rate,
@@ -134,28 +133,11 @@ class View(nn.Module):
 
     def digest(self) -> str:
         """sha256 of the weights as they would be saved."""
-        return hashlib.sha256(self._bytes()).hexdigest()
-
-    def _bytes(self) -> bytes:
-        from safetensors.torch import save
-
-        return save({k: v.detach().cpu().contiguous() for k, v in self.state_dict().items()})
+        return hashlib.sha256(cards.as_bytes(self)).hexdigest()
 
     def save(self, path: str | os.PathLike) -> Path:
-        """Weights to `path` (.safetensors) and the card to the .json beside it; returns the weights' path.
-
-        Both are written under a temporary name and renamed, the card last; it holds the weights' sha256.
-
-        Raises:
-            InputError: the disk is full, or `path` may not be written to.
-        """
-        path = _named(path)
-        weights = self._bytes()
-        card = self.card() | {"sha256": hashlib.sha256(weights).hexdigest()}
-        with atomic.writing(path) as temporary:
-            temporary.write_bytes(weights)
-        atomic.write_json(path.with_suffix(".json"), card)
-        return path
+        """Weights and card, see `cards.save`."""
+        return cards.save(self, path, self.card())
 
     @classmethod
     def load(
@@ -168,8 +150,8 @@ class View(nn.Module):
             InputError: where the weights or their card are missing, unreadable or do not belong together, and where
                 classes, leads or rate are not the expected ones.
         """
-        path = _named(path)
-        card, weights = _read(path)
+        path = cards.named(path)
+        card, weights = cards.read(path, _NEEDED)
         expected = {
             "classes": None if expect_classes is None else list(expect_classes),
             "leads": None if expect_leads is None else [canonical(lead) for lead in expect_leads],
@@ -187,10 +169,7 @@ class View(nn.Module):
             card["backbone"], classes=card["classes"], leads=card["leads"], rate=card["rate_hz"], have=have,
             standardise=blank, window_s=card["window_s"], **card["options"],
         )  # fmt: skip
-        try:
-            view.load_state_dict(weights)
-        except RuntimeError as error:
-            raise InputError(f"The weights in {path} are not those of its card; save the model again.") from error
+        cards.fill(view, weights, path)
         return view.eval()
 
 
@@ -218,28 +197,6 @@ def evaluating(module: nn.Module) -> Iterator[None]:
         yield
     finally:
         module.train(was)
-
-
-def _named(path: str | os.PathLike) -> Path:
-    path = Path(path)
-    return path if path.suffix == ".safetensors" else path.with_name(path.name + ".safetensors")
-
-
-def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    from safetensors.torch import load
-
-    try:
-        card = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
-        data = path.read_bytes()
-    except FileNotFoundError as error:
-        raise InputError(f"There is no checkpoint at {path}: {Path(error.filename).name} is missing.") from None
-    except ValueError:
-        raise InputError(f"The card {path.with_suffix('.json')} is not JSON; save the model again.") from None
-    if not isinstance(card, dict) or card.get("format") != FORMAT or not card.keys() >= _NEEDED:
-        raise InputError(f"{path.with_suffix('.json')} is not a model's card of format {FORMAT}; save the model again.")
-    if hashlib.sha256(data).hexdigest() != card["sha256"]:
-        raise InputError(f"The weights {path} are not those that its card was written for; save the model again.")
-    return card, load(data)
 
 
 def _show(value: Any) -> str:
