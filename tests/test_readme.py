@@ -18,7 +18,7 @@ from ecglib.signals import Standardise
 TEXT = (REPO / "README.md").read_text()
 COMMANDS = sorted(
     set(re.findall(r"^((?:make|\.venv/bin/\S+) .*?)(?:\s{2,}#.*)?$", TEXT, re.MULTILINE))
-    | set(re.findall(r"^\| `([^`]+)` \|", TEXT, re.MULTILINE)) - {"lead_kd"}
+    | set(re.findall(r"^\| `([^`]+)` \|", TEXT, re.MULTILINE)) - {"lead_kd", "image_kd"}
 )
 SNIPPETS = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
 
@@ -73,6 +73,25 @@ def test_a_saved_student_in_three_lines(tmp_path, monkeypatch):
     space = {"signal": signal}
     exec(snippet, space)
     assert space["logits"].shape == (3, 2)
+
+
+def test_a_scan_in_four_lines(tmp_path, monkeypatch):
+    from PIL import Image
+
+    from ecglib.methods.page_view import PageView
+    from ecglib.page import PageRenderer
+
+    monkeypatch.chdir(tmp_path)
+    leads = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")
+    signal = torch.from_numpy(np.random.default_rng(0).normal(scale=0.2, size=(1, 12, 1000)).astype(np.float32))
+    sheet = PageRenderer(rate=100, leads=leads, size=(850, 1100), dtype=torch.uint8)(signal)[0]
+    Image.fromarray(sheet.permute(1, 2, 0).numpy()).save("scan.png")
+    PageView("resnet18", classes=["MI", "NORM"], size=(112, 144), width=0.125).save(
+        tmp_path / "reports/image_kd/demo/model/vizecgnet/model"
+    )
+    space: dict = {}
+    exec(next(s for s in SNIPPETS if "read_page" in s), space)
+    assert space["logits"].shape == (1, 2)
 
 
 def test_own_arrays_become_a_cohort(tmp_path, monkeypatch):
