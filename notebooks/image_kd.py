@@ -80,7 +80,6 @@ layouts: list[str] = ["3x4+II", "3x4", "6x2"]  # of the training pages; 12x1 is 
 test_layout: str = "3x4+II"  # of validation and test pages
 geometry: float = 1.0  # of the training pages: how much scale, margins and rows differ; 0 is one printer, 1 is any
 test_geometry: float = 1.0  # of the validation and test pages; robustness is measured on the others as well
-ramp: int = 0  # epochs over which the share of such pages grows from none to all; 0 = all from the first on
 degrade: Literal["none", "print", "scan", "photo"] = "none"  # what happens to the training pages
 # Networks
 page_backbone: str = "resnet18"  # any network of timm
@@ -199,7 +198,7 @@ pd.DataFrame(
 test_page = {"size": tuple(size), "layouts": [test_layout], "vary": Vary().nearer(Style(), test_geometry)}
 augment = Augment(rate=rate, shift_s=shift_s, amplitude=amplitude, noise_mv=noise_mv, wander_mv=wander_mv)
 training_page = {
-    "size": tuple(size), "layouts": layouts, "vary": Vary().nearer(Style(), geometry), "ramp": ramp,
+    "size": tuple(size), "layouts": layouts, "vary": Vary().nearer(Style(), geometry),
     "augment": augment, "degrade": None if degrade == "none" else Degrade(degrade),
 }  # fmt: skip
 train = {
@@ -212,7 +211,6 @@ pages = {name: PageBatches(batches, **test_page) for name, batches in signals.it
 
 # %%
 shown = train_pages[seeds[0]]
-shown.set_epoch(max(ramp, 1))
 batch = next(iter(shown))
 places = range(0, batch_size, -(-batch_size // 6))
 fig = figures.pages(

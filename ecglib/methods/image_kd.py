@@ -8,7 +8,7 @@
                                                 |
     signal (B, L, T) - 1-D CNN - tokens -[SMAM]-+------------------- pool - head -> signal logits
 
-    L = lambda_cls (BCE page + BCE signal + BCE fused) + lambda_kd KD(page, fused),   paper: lambda_cls = lambda_kd = 1
+    L = lambda_cls (BCE page + BCE signal + BCE fused) + lambda_kd KD(page, fused),   both 1 (second-hand)
 
 Nam et al., arXiv 2408.02888, says that there are two streams, SMAM, CMAM and distillation between predictions; where
 they sit and their equations were not found, so the figure above is our reading. The page's own path never passes
@@ -66,7 +66,22 @@ class SignalStream(nn.Module):
         return self.stream.tokens(found.transpose(1, 2))  # (B, D', M) -> (B, M, D') -> (B, M, D)
 
 
-class ImageKD(nn.Module):
+class _TeachesPage(nn.Module):
+    """What both methods have in common: a page view is trained and kept, and it alone answers."""
+
+    takes = "page"
+    page: PageView
+
+    def predict(self, page: Tensor) -> Tensor:
+        """The page's logits (B, C) in eval mode, without gradients: no signal comes in here."""
+        return self.page.predict(page)
+
+    def inference_module(self) -> PageView:
+        """The page view, whose weights are the product."""
+        return self.page
+
+
+class ImageKD(_TeachesPage):
     """A page view taught by labels and, where there is a signal stream, by what page and signal say together.
 
     Args:
@@ -80,8 +95,6 @@ class ImageKD(nn.Module):
     Raises:
         InputError: CMAM or KD without a signal stream, a negative weight.
     """
-
-    takes = "page"
 
     def __init__(
         self, page: PageView, signal: SignalStream | None = None, *, cmam: bool = False, kd: Form | None = None,
@@ -131,14 +144,6 @@ class ImageKD(nn.Module):
         with torch.autocast(both.device.type, enabled=False):
             return signal_logits, self.fuse(both)
 
-    def predict(self, page: Tensor) -> Tensor:
-        """The page's logits (B, C) in eval mode, without gradients: no signal comes in here."""
-        return self.page.predict(page)
-
-    def inference_module(self) -> PageView:
-        """The page view, whose weights are the product."""
-        return self.page
-
     @property
     def identity(self) -> dict[str, Any]:
         """What makes this training another one than one of equal shapes: asked before a checkpoint is resumed."""
@@ -151,7 +156,7 @@ class ImageKD(nn.Module):
         }
 
 
-class PageKD(nn.Module):
+class PageKD(_TeachesPage):
     """A page view taught by labels and by a frozen view of the signal: the lead notebook's distillation, for a page.
 
         L = gamma BCE + alpha MKD,  as in `LeadKD` without CLT
@@ -167,7 +172,6 @@ class PageKD(nn.Module):
         InputError: the teacher's classes are others.
     """
 
-    takes = "page"
     frozen: tuple[str, ...] = ("teacher",)
 
     def __init__(
@@ -199,14 +203,6 @@ class PageKD(nn.Module):
         bce = logits.sum() * 0.0 if batch.label is None else known_bce(logits, batch.label)
         mkd = self.mkd(logits, taught)
         return {"loss": self.gamma * bce + self.alpha * mkd, "bce": bce.detach(), "mkd": mkd.detach()}
-
-    def predict(self, page: Tensor) -> Tensor:
-        """The page's logits (B, C) in eval mode, without gradients."""
-        return self.page.predict(page)
-
-    def inference_module(self) -> PageView:
-        """The page view, whose weights are the product."""
-        return self.page
 
     @property
     def identity(self) -> dict[str, Any]:

@@ -47,8 +47,6 @@ class PageBatches:
         style, vary: of the `PageRenderer`; no `vary` is the exact geometry.
         degrade: what happens to the sheets, if anything.
         augment: applied to the signal, before it is drawn.
-        ramp: epochs over which the share of such pages in a batch grows from none to all; until then the rest is drawn
-            in the exact geometry of the first layout. 0: all from the first epoch on.
         drawn_at: (H, W) at which pages are drawn and degraded before they are reduced to `size`, as `read_page` reduces
             a scan; default: `size` itself.
         seed: of the pages; the order of the records is that of `batches`.
@@ -67,7 +65,6 @@ class PageBatches:
         vary: Vary | None = None,
         degrade: Degrade | None = None,
         augment: nn.Module | None = None,
-        ramp: int = 0,
         drawn_at: tuple[int, int] | None = None,
         seed: int = 0,
     ) -> None:
@@ -75,9 +72,8 @@ class PageBatches:
             raise InputError("Pages need at least one layout, such as 3x4+II.")
         self.batches, self.seed, self.epoch = batches, seed, 0
         self.size, self.drawn_at = tuple(size), tuple(drawn_at or size)
-        self.degrade, self.augment, self.ramp = degrade, augment, ramp
+        self.degrade, self.augment = degrade, augment
         common = {"rate": batches.rate, "leads": batches.leads, "size": self.drawn_at, "style": style}
-        self.exact = PageRenderer(layouts[0], **common)
         self.renderers = [PageRenderer(layout, vary=vary, **common) for layout in layouts]
         for renderer in self.renderers:
             if renderer.layout.seconds * batches.rate > batches.length:
@@ -94,7 +90,7 @@ class PageBatches:
     def identity(self) -> list:
         """See `Batches.identity`; other pages are another training."""
         drawn = [(r.layout, r.style, r.vary) for r in self.renderers]
-        made = [self.size, self.drawn_at, self.degrade, self.augment, self.ramp, self.seed]
+        made = [self.size, self.drawn_at, self.degrade, self.augment, self.seed]
         return [self.batches.identity, repr(drawn), repr(made)]
 
     def set_epoch(self, epoch: int) -> None:
@@ -117,9 +113,8 @@ class PageBatches:
         seed = int(np.random.SeedSequence((self.seed, self.epoch)).generate_state(1)[0])
         page = self._memory(signal)
         b, parts = len(signal), len(self.renderers)
-        exact = 0 if self.epoch >= self.ramp else b - b * self.epoch // self.ramp
-        edges = [0, *(exact + (b - exact) * k // parts for k in range(parts + 1))]
-        for renderer, start, stop in zip((self.exact, *self.renderers), edges, edges[1:]):
+        edges = [b * k // parts for k in range(parts + 1)]
+        for renderer, start, stop in zip(self.renderers, edges, edges[1:]):
             if start < stop:
                 part = slice(start, stop)
                 renderer(signal[part], index=index[part], seed=seed, out=page[part], check=check)

@@ -1,6 +1,5 @@
 """Pages in batches: which record gets which page, and what may change it."""
 
-import numpy as np
 import pytest
 import torch
 
@@ -62,22 +61,10 @@ def test_a_batch_holds_each_layout(cohort):
         assert torch.equal(batch.page[part], draw(batch.signal[part]))
 
 
-def test_the_ramp_begins_with_the_exact_geometry(cohort):
-    made = pages(cohort, layouts=("6x2", "3x4"), ramp=2)
-    draw = PageRenderer("6x2", rate=100, leads=cohort.leads, size=SIZE)
-    exact = []
-    for epoch in range(3):
-        made.set_epoch(epoch)
-        exact.append([bool(torch.equal(p, draw(s[None])[0])) for b in made for s, p in zip(b.signal, b.page)])
-    assert all(exact[0])
-    assert np.mean(exact[1]) == 0.5
-    assert not any(exact[2])
-
-
 def test_the_signal_that_is_given_is_the_one_that_was_drawn(cohort):
     made = pages(cohort, vary=None, augment=Augment(rate=100, shift_s=3.0, amplitude=0.2))
     batch = next(iter(made))
-    assert torch.equal(batch.page, made.exact(batch.signal))
+    assert torch.equal(batch.page, made.renderers[0](batch.signal))
     assert not torch.equal(batch.signal, next(iter(cohort.batches(8))).signal)
 
 
@@ -114,7 +101,7 @@ def test_held_pages_are_the_same_to_a_byte(cohort):
 def test_other_pages_are_another_training(cohort):
     same = [pages(cohort).identity, pages(cohort).identity]
     assert same[0] == same[1]
-    for other in ({"layouts": ("6x2",)}, {"vary": None}, {"degrade": Degrade("print")}, {"ramp": 2}, {"seed": 3},
+    for other in ({"layouts": ("6x2",)}, {"vary": None}, {"degrade": Degrade("print")}, {"seed": 3},
                   {"augment": Augment(rate=100, shift_s=1.0)}, {"size": (200, 260)}):  # fmt: skip
         assert pages(cohort, **other).identity != same[0], other
 
