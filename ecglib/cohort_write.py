@@ -179,7 +179,11 @@ def _table(frame: pd.DataFrame, count: int) -> pa.Table:
     }
     table = pa.Table.from_pandas(frame, preserve_index=False)
     for name, kind in kinds.items():  # the same types whatever the frame's: the fingerprint must not depend on them
-        table = table.set_column(table.column_names.index(name), name, pa.array(frame[name], kind, from_pandas=True))
+        try:
+            column = pa.array(frame[name], kind, from_pandas=True)
+        except pa.ArrowException as error:
+            raise InputError(f"the records' column {name} needs values of the kind {kind}: {error}.") from None
+        table = table.set_column(table.column_names.index(name), name, column)
     return table.replace_schema_metadata(None)
 
 

@@ -316,6 +316,10 @@ class TestWriting:
     def test_records_that_do_not_fit(self, tmp_path):
         with pytest.raises(InputError, match="'r0' occurs twice"):
             make(tmp_path / "c", records=table_of().assign(record="r0"))
+        with pytest.raises(InputError, match="column statements needs values of the kind list"):
+            make(tmp_path / "c", records=table_of().assign(statements=[{"NORM": 100.0}] * 12))
+        with pytest.raises(InputError, match="column fold needs values of the kind int64"):
+            make(tmp_path / "c", records=table_of().assign(fold="first"))
         with pytest.raises(InputError, match="lack the columns fold, sex"):
             make(tmp_path / "c", records=table_of().drop(columns=["sex", "fold"]))
         assert os.listdir(tmp_path) == []
