@@ -44,7 +44,7 @@
 # | loss | L = λ₁ L_cls + λ₂ L_KD, both λ 1 (second-hand) | the same; L_cls is the sum of the three heads' cross-entropies |
 # | form of L_KD | raises the similarity of the predictions; form not found | `bernoulli_kl`, `mse` or `mutual`; the fused prediction is not trained by the first two |
 # | data | one large multi-label 12-lead set, name not found | PTB-XL superclasses |
-# | pages | layout, size, augmentation: not found | drawn here, in several layouts, at random scale, margins, colours |
+# | pages | layout, size, augmentation: not found | drawn here; layouts, scale, margins and colours vary as far as the parameters say |
 # | thresholds, epoch | not found | chosen on the validation fold; the test fold is read once, at the end |
 #
 # Beside the paper's parts stands one student that is not the paper's: the page distilled from the frozen signal teacher
@@ -190,9 +190,10 @@ pd.DataFrame(
 # ## The page
 #
 # Pages are drawn from the signal while the networks train, at 25 mm/s and 10 mm/mV, with grid, calibration pulse and
-# lead names. A network that is trained on one printer's pages learns where that printer puts the leads; so layout,
-# scale, margins, line width, paper and ink are drawn anew for every page. Training pages also show other beats each
-# time: the record is shifted in a circle before it is drawn.
+# lead names. Paper, ink and line width are drawn anew for every page. A network that is trained on one printer's pages
+# learns where that printer puts the leads; so layout, scale and margins can be drawn anew as well, as far as the
+# parameters `layouts` and `geometry` say. Training pages may also show other beats each time: the record is shifted in
+# a circle, by up to `shift_s`, before it is drawn.
 
 # %%
 test_page = {"size": tuple(size), "layouts": [test_layout], "vary": Vary().nearer(Style(), test_geometry)}
@@ -210,6 +211,8 @@ signals = {name: parts[name].batches(64, task=task, device=device) for name in (
 pages = {name: PageBatches(batches, **test_page) for name, batches in signals.items()}
 
 # %%
+display(Markdown(f"In this run: layouts {', '.join(layouts)}; scale, margins and rows vary over {geometry:.0%} of their "
+                 f"ranges in training and {test_geometry:.0%} in validation and test, shifts up to {shift_s:g} s."))
 shown = train_pages[seeds[0]]
 batch = next(iter(shown))
 places = range(0, batch_size, -(-batch_size // 6))
