@@ -39,7 +39,7 @@ class SignalStream(nn.Module):
     """The signal's half of the network; it exists in training only.
 
     Args:
-        backbone: a name of `ecglib.models` that has `forward_map`.
+        backbone: a name of `ecglib.models`.
         leads: number of leads L.
         classes: C.
         standardise: fitted on those leads.
@@ -56,14 +56,14 @@ class SignalStream(nn.Module):
         self.backbone = models.create(backbone, in_channels=leads, num_classes=classes, **options)
         self.backbone.head = nn.Identity()  # the stream's own head judges
         self.stream = Stream(
-            self.backbone.feature_dim // 2, dim=dim, classes=classes, smam=smam, tokens=tokens, heads=heads,
+            self.backbone.token_dim, dim=dim, classes=classes, smam=smam, tokens=tokens, heads=heads,
             dropout=dropout,
         )  # fmt: skip
 
     def tokens(self, signal: Tensor) -> Tensor:
         """(B, L, T) mV to tokens (B, M, D), one per 32 samples."""
-        found = self.backbone.forward_map(self.standardise(signal))
-        return self.stream.tokens(found.transpose(1, 2))  # (B, D', M) -> (B, M, D') -> (B, M, D)
+        found, _ = self.backbone.forward_features(self.standardise(signal))  # (B, L, T) -> (B, M, D')
+        return self.stream.tokens(found)
 
 
 class _TeachesPage(nn.Module):

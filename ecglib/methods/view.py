@@ -80,7 +80,7 @@ class View(nn.Module):
                 f"{tuple(signal.shape)}."
             )
         own = signal if self.all_leads else signal.index_select(1, self.picked)  # (B, L, T) -> (B, own leads, T)
-        return self.backbone.forward_features(self.standardise(own))
+        return self.backbone.forward_features(self.standardise(own))[1]
 
     def head(self, features: Tensor) -> Tensor:
         """(B, F) to logits (B, C), never below float32: bfloat16 would round a logit of 4 to steps of 1/32."""

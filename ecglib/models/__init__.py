@@ -1,4 +1,9 @@
-"""Backbones by name. A backbone is plain: `forward_features(x (B, L, T)) -> (B, F)`, `feature_dim`, then `head`."""
+"""Backbones by name.
+
+A backbone is plain: `forward_features(x (B, L, T)) -> tokens (B, N, D), pooled (B, F)`, then `head` on what is pooled.
+`token_dim` is D, `feature_dim` F, `stride` the samples of a token, `grid(T)` how many leads and places in time the
+tokens are (lead by lead), `layers()` the parameters by depth, `subsets` whether tokens may be left out.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +18,9 @@ if TYPE_CHECKING:  # so that parameters can be checked against NAMES without imp
 
 # name: module, class, its fixed arguments
 _BACKBONES = {f"xresnet1d{d}": ("xresnet1d", "XResNet1d", {"depth": d}) for d in (18, 34, 50, 101, 152)}
+for _size in ("nano", "tiny", "small", "base"):
+    _BACKBONES[f"conv_vit_{_size}"] = ("conv_vit", "ConvViT", {"size": _size})
+    _BACKBONES[f"ecg_vit_{_size}"] = ("ecg_vit", "ECGViT", {"size": _size})
 NAMES = tuple(_BACKBONES)
 
 

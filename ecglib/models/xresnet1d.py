@@ -13,6 +13,8 @@ released code's.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -85,11 +87,15 @@ class XResNet1d(nn.Module):
         kernel: length of every convolution that is not 1x1, in samples; odd. Other published variants use 5.
 
     Attributes:
+        token_dim: F/2, the last stage's channels. stride: 32 samples a token.
         feature_dim: F = 2 x the last stage's channels; 1024 (18, 34) or 4096 (50, 101, 152) at width 1.
 
     Raises:
         InputError: for a depth, width or kernel that there is not; in forward, for a signal of another lead count.
     """
+
+    subsets = False  # convolutions mix neighbours: a masked autoencoder silences samples, it leaves no token out
+    stride = 32
 
     def __init__(self, depth: int, *, in_channels: int, num_classes: int, width: float = 1.0, kernel: int = 3) -> None:
         super().__init__()
@@ -111,25 +117,34 @@ class XResNet1d(nn.Module):
                 inputs = channels * expansion
             stages.append(nn.Sequential(*stage_blocks))
         self.stages = nn.Sequential(*stages)
-        self.feature_dim = 2 * inputs
+        self.token_dim, self.feature_dim = inputs, 2 * inputs
         self.head = nn.Linear(self.feature_dim, num_classes)
         for module in self.modules():
             if isinstance(module, Conv):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
-    def forward_map(self, x: Tensor) -> Tensor:
-        """(B, L, T) standardised signal to the last stage's map (B, F/2, T/32)."""
-        return self._map(x).squeeze(2)  # (B, F/2, 1, T/32) -> (B, F/2, T/32)
+    def forward_features(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, L, T) standardised signal to tokens (B, T/32, F/2) and the pooled vector (B, F).
 
-    def forward_features(self, x: Tensor) -> Tensor:
-        """(B, L, T) standardised signal to (B, F): [global average, global maximum] of the last stage.
-
-        Features are at least float32, under mixed precision too: they feed a contrast and the logits.
+        Tokens are the places of the last stage; pooled is [average, maximum] over them. It is at least float32, under
+        mixed precision too: it feeds a contrast and the logits.
         """
-        x = self._map(x)
+        x = self._map(x).squeeze(2)  # (B, F/2, 1, T/32) -> (B, F/2, T/32)
         exact = torch.promote_types(x.dtype, torch.float32)
-        pooled = x.mean(dim=(2, 3), dtype=exact), x.amax(dim=(2, 3)).to(exact)  # (B, F/2, 1, T/32) -> (B, F/2)
-        return torch.cat(pooled, dim=1)  # (B, F)
+        pooled = x.mean(dim=2, dtype=exact), x.amax(dim=2).to(exact)  # (B, F/2, T/32) -> (B, F/2)
+        return x.transpose(1, 2), torch.cat(pooled, dim=1)  # (B, T/32, F/2), (B, F)
+
+    def grid(self, length: int) -> tuple[int, int]:
+        """(1, places in time): the leads are mixed in every token."""
+        for _ in range(5):  # the stem's stride, its pool, and three of the stages
+            length = -(-length // 2)
+        return 1, length
+
+    def layers(self) -> Iterator[list[nn.Parameter]]:
+        """The parameters from the input to the output, for learning rates by depth; the head is not among them."""
+        yield list(self.stem.parameters())
+        for stage in self.stages:
+            yield list(stage.parameters())
 
     def _map(self, x: Tensor) -> Tensor:
         if x.ndim != 3 or x.shape[1] != self.in_channels:
@@ -138,15 +153,16 @@ class XResNet1d(nn.Module):
                 "choose the same leads as when it was made."
             )
         x = x.unsqueeze(2)  # (B, L, T) -> (B, L, 1, T)
-        x = x.contiguous(memory_format=_memory_format(x))
+        x = x.contiguous(memory_format=memory_format(x))
         return self.stages(self.stem(x))  # (B, L, 1, T) -> (B, F/2, 1, T/32)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, L, T) to logits (B, C)."""
-        return self.head(self.forward_features(x))
+        return self.head(self.forward_features(x)[1])
 
 
-def _memory_format(x: Tensor) -> torch.memory_format:
+def memory_format(x: Tensor) -> torch.memory_format:
+    """The layout in which convolutions are fastest on the tensor's device."""
     return torch.channels_last if x.device.type == "cpu" else torch.contiguous_format
 
 
