@@ -153,6 +153,15 @@ DESTROYS: dict[str, tuple[str, str]] = {
         "SBRAD STACH SVTAC PSVT SR AFLT LNGQT LPR 1AVB WPW CRBBB CLBBB IRBBB ILBBB IVCD LAFB LPFB QWAVE CD NORM",
         "heart rate and the PR, QRS and QT intervals change with it",
     ),
+    "resized_crop": (
+        "PAC PVC PRC(S) BIGU TRIGU SVARR PSVT SARRH 2AVB 3AVB AFIB AFLT SBRAD STACH SVTAC SR LNGQT LPR 1AVB WPW CRBBB "
+        "CLBBB IRBBB ILBBB IVCD LAFB LPFB QWAVE CD NORM",
+        "a crop and a stretch in one: beats are lost, and rate and intervals change by up to the crop's share",
+    ),
+    "time_out": (
+        "PAC PVC PRC(S) BIGU TRIGU SVARR PSVT SARRH 2AVB 3AVB AFIB AFLT SR NORM",
+        "a silent stretch hides beats and looks like a pause",
+    ),
     "amplitude": (
         "LVH RVH SEHYP VCLVH HVOLT LVOLT LAO/LAE RAO/RAE STD_ STE_ LOWT HYP",
         "they are read in mV: voltage criteria, P-wave height, ST level, T-wave height",
@@ -191,8 +200,11 @@ class Augment(nn.Module):
     Args:
         rate: Hz.
         crop_s: length in seconds of a random window; the output is shorter.
+        resized_crop: least share of the (cropped) signal that a random window keeps; it is stretched to the whole
+            length again, linear between samples. 1 or None is off.
         shift_s: circular shift by up to this many seconds either way.
         stretch: time runs faster or slower by up to this fraction; linear interpolation, circular at the end.
+        time_out: largest share of the signal that is set to 0 mV in all leads, one stretch, its share drawn from 0.
         amplitude: all leads times a factor drawn from 1 - amplitude to 1 + amplitude.
         noise_mv: standard deviation of white noise, drawn per record from 0 to this.
         wander_mv: amplitude of a slow sine per lead, drawn from 0 to this; `wander_hz` is the range of its frequency.
@@ -204,20 +216,25 @@ class Augment(nn.Module):
     """
 
     def __init__(
-        self, *, rate: float, crop_s: float | None = None, shift_s: float = 0.0, stretch: float = 0.0,
-        amplitude: float = 0.0, noise_mv: float = 0.0, wander_mv: float = 0.0,
-        wander_hz: tuple[float, float] = (0.05, 0.5), lead_dropout: float = 0.0,
+        self, *, rate: float, crop_s: float | None = None, resized_crop: float | None = None, shift_s: float = 0.0,
+        stretch: float = 0.0, time_out: float = 0.0, amplitude: float = 0.0, noise_mv: float = 0.0,
+        wander_mv: float = 0.0, wander_hz: tuple[float, float] = (0.05, 0.5), lead_dropout: float = 0.0,
     ) -> None:  # fmt: skip
         super().__init__()
         for name, value, top in (
             ("rate", rate, None), ("crop_s", crop_s or 0.0, None), ("shift_s", shift_s, None), ("stretch", stretch, 1),
-            ("amplitude", amplitude, 1), ("noise_mv", noise_mv, None), ("wander_mv", wander_mv, None),
-            ("lead_dropout", lead_dropout, 1),
+            ("time_out", time_out, 1), ("amplitude", amplitude, 1), ("noise_mv", noise_mv, None),
+            ("wander_mv", wander_mv, None), ("lead_dropout", lead_dropout, 1),
         ):  # fmt: skip
             if value < 0 or (top is not None and value >= top) or (name == "rate" and value == 0):
                 upto = f" and below {top}" if top else ""
                 raise InputError(f"The augmentation's `{name}` is {value!r}, but must be at least 0{upto}.")
+        if resized_crop is not None and not 0 < resized_crop <= 1:
+            raise InputError(
+                f"The augmentation's `resized_crop` is {resized_crop!r}, but must be above 0 and at most 1."
+            )
         self.rate, self.wander_hz = rate, wander_hz
+        self.resized_crop, self.time_out = None if resized_crop == 1 else resized_crop, time_out
         self.crop_s, self.shift_s, self.stretch, self.amplitude = crop_s, shift_s, stretch, amplitude
         self.noise_mv, self.wander_mv, self.lead_dropout = noise_mv, wander_mv, lead_dropout
 
@@ -226,10 +243,14 @@ class Augment(nn.Module):
         """(B, L, T) mV to (B, L, T') mV; T' is T unless `crop_s` is given."""
         if self.crop_s:
             x = crop(x, round(self.crop_s * self.rate))
+        if self.resized_crop:
+            x = resized_crop(x, self.resized_crop)
         if self.shift_s:
             x = shift(x, round(self.shift_s * self.rate))
         if self.stretch:
             x = stretch(x, self.stretch)
+        if self.time_out:
+            x = time_out(x, self.time_out)
         if self.amplitude:
             x = x * (1 + self.amplitude * _either_way(x))
         if self.noise_mv:
@@ -241,16 +262,17 @@ class Augment(nn.Module):
         return x
 
     def extra_repr(self) -> str:
-        return (
-            f"rate={self.rate}, crop_s={self.crop_s}, shift_s={self.shift_s}, stretch={self.stretch}, "
-            f"amplitude={self.amplitude}, noise_mv={self.noise_mv}, wander_mv={self.wander_mv}, "
-            f"wander_hz={self.wander_hz}, lead_dropout={self.lead_dropout}"
-        )
+        named = (
+            "rate", "crop_s", "resized_crop", "shift_s", "stretch", "time_out", "amplitude", "noise_mv", "wander_mv",
+            "wander_hz", "lead_dropout",
+        )  # fmt: skip
+        return ", ".join(f"{name}={getattr(self, name)}" for name in named)
 
     def may_destroy(self) -> frozenset[str]:
         """PTB-XL statements that the augmentations in use may make untrue."""
         used = {
-            "crop": self.crop_s, "shift": self.shift_s, "stretch": self.stretch, "amplitude": self.amplitude,
+            "crop": self.crop_s, "resized_crop": self.resized_crop, "shift": self.shift_s, "stretch": self.stretch,
+            "time_out": self.time_out, "amplitude": self.amplitude,
             "noise": self.noise_mv, "wander": self.wander_mv, "lead_dropout": self.lead_dropout,
         }  # fmt: skip
         return frozenset(label for name, value in used.items() if value for label in DESTROYS[name][0].split())
@@ -278,6 +300,26 @@ def stretch(x: Tensor, fraction: float) -> Tensor:
     left = at.floor().long()
     weight = (at - left)[:, None, :].to(x.dtype)  # (B, T) -> (B, 1, T)
     return torch.lerp(_take(x, left % length), _take(x, (left + 1) % length), weight)
+
+
+def resized_crop(x: Tensor, least: float) -> Tensor:
+    """A random window of a share from `least` to 1 of each record, stretched to its length; (B, L, T) to the same."""
+    length = x.shape[-1]
+    share = least + (1 - least) * _uniform(x)[:, :, 0]  # (B, 1)
+    start = (1 - share) * (length - 1) * _uniform(x)[:, :, 0]
+    at = start + share * torch.arange(length, device=x.device)  # (B, T), below length - 1
+    left = at.floor().long().clamp(max=length - 1)
+    weight = (at - left)[:, None, :].to(x.dtype)  # (B, T) -> (B, 1, T)
+    return torch.lerp(_take(x, left), _take(x, (left + 1).clamp(max=length - 1)), weight)
+
+
+def time_out(x: Tensor, most: float) -> Tensor:
+    """One stretch of each record, up to a share `most` of it, at 0 mV in all leads; (B, L, T) to the same."""
+    length = x.shape[-1]
+    samples = most * length * _uniform(x)  # (B, 1, 1)
+    start = (length - samples) * _uniform(x)
+    at = torch.arange(length, device=x.device)  # (T,)
+    return x * ((at < start) | (at >= start + samples))
 
 
 def wander(x: Tensor, amplitude_mv: float, hz: tuple[float, float], *, rate: float) -> Tensor:

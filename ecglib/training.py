@@ -5,7 +5,10 @@ A *method* is a module with
 - ``training_step(batch) -> {"loss": scalar, name of a part: scalar, ...}``,
 - ``predict(signal) -> logits (B, C)``, without gradients and in evaluation mode; a method whose ``takes`` is "page" is
   given the batch's page in place of its signal, and nothing else,
-- ``inference_module() -> Module``, the part whose weights are the product; the best epoch's are kept.
+- ``inference_module() -> Module``, the part whose weights are the product; the best epoch's are kept,
+- optionally ``parameter_groups() -> [{"params": [...], "scale": factor of the learning rate}]``, for layer-wise rates.
+
+Self-supervised methods have no ``predict``; they are trained without validation, and the last epoch's weights are kept.
 
 Every source of chance in a step hangs on (seed, epoch, step) alone. So methods that differ in what they draw in their
 losses still see the same batches, changed alike; and a run that was killed goes on from its last whole checkpoint and
@@ -49,6 +52,7 @@ class Settings:
     warmup_epochs: float = 0.0  # linear from 1 % of the peak; one_cycle takes 30 % of the run where this is 0
     base_rate: float = 1e-3  # schedule "steps": the rate after the warm-up
     milestones: tuple[int, ...] = ()  # schedule "steps": epochs at which the rate falls to a tenth
+    betas: tuple[float, float] = (0.9, 0.999)  # adamw only; masked autoencoders take (0.9, 0.95)
     clip: float = 0.0  # the gradient's norm is cut here; 0 = never
     precision: Literal["no", "bf16", "fp16"] = "no"
     patience: int = 0  # epochs without a better validation value before the run stops; 0 = never
@@ -82,18 +86,16 @@ class Fit:
 
     history: pd.DataFrame  # one row per epoch: epoch, learning_rate, loss, its parts, valid_loss, valid_macro_auc
     epoch: int  # the epoch whose weights were kept, counted from 1
-    value: float  # its macro AUC on validation
+    value: float  # its macro AUC on validation; NaN without validation
     seconds: float  # spent training, resumed parts included
     resumed_at: int = 0  # epochs that came from a checkpoint
 
     def summary(self) -> dict[str, float]:
         """The row of a report's table of trainings."""
+        judged = {} if math.isnan(self.value) else {"validation macro AUC": round(self.value, 4)}
         return {
-            "epochs": len(self.history),
-            "kept epoch": self.epoch,
-            "validation macro AUC": round(self.value, 4),
-            "minutes": round(self.seconds / 60, 1),
-        }
+            "epochs": len(self.history), "kept epoch": self.epoch, **judged, "minutes": round(self.seconds / 60, 1),
+        }  # fmt: skip
 
 
 @dataclass
@@ -123,7 +125,7 @@ class _Step(nn.Module):
 def fit(
     method: nn.Module,
     train: Any,
-    valid: Any,
+    valid: Any | None,
     *,
     settings: Settings,
     checkpoints: Path | None = None,
@@ -134,7 +136,8 @@ def fit(
 
     Args:
         train: batches with ``set_epoch``; each is seen once per epoch.
-        valid: batches with labels; their macro AUC chooses the epoch and stops the run early. Never the test fold.
+        valid: batches with labels; their macro AUC chooses the epoch and stops the run early. Never the test fold. None
+            trains to the last epoch and keeps that one, as self-supervision does.
         checkpoints: a folder. The state is written there after every epoch and picked up from there when the same
             training (same settings, method, records and order) starts again.
         progress: a live bar, one line per epoch, or silence.
@@ -142,13 +145,15 @@ def fit(
     Raises:
         InputError: there is nothing to train or validate on, or the loss is not a number any more.
     """
-    if len(train) == 0 or len(valid) == 0:
+    if valid is None and (settings.select == "best" or settings.patience):
+        raise InputError("Without validation no epoch can be chosen: train with select='last' and patience=0.")
+    if len(train) == 0 or (valid is not None and len(valid) == 0):
         raise InputError(f"There is nothing to {'validate' if len(train) else 'train'} {name or 'the model'} on.")
     # accelerate keeps one precision per process; a notebook may train one model in bf16 and another in full precision.
     AcceleratorState._reset_state()
     accelerator = Accelerator(mixed_precision=settings.precision, cpu=_device_of(method).type == "cpu")
     trained = [p for p in method.parameters() if p.requires_grad]
-    optimiser = _optimiser(settings, trained)
+    optimiser = _optimiser(settings, method)
     step, optimiser = accelerator.prepare(_Step(method), optimiser)
     key = _key(settings, method, train, valid)
     state = _resume(checkpoints, key, method, optimiser, name)
@@ -158,13 +163,13 @@ def fit(
     while state.epoch < settings.epochs and not state.stopped:
         started = time.perf_counter()
         row = _train_epoch(step, train, accelerator, optimiser, trained, settings, state.epoch)
-        row |= _validate(method, valid)
+        row |= _validate(method, valid) if valid is not None else {}
         state.seconds += time.perf_counter() - started
         _advance(state, row, method, settings)
         if checkpoints is not None and accelerator.is_main_process:
             tree = {"key": key, "state": vars(state), "method": _trained_state(method)}
             checkpoint.save_numbered(checkpoints, state.epoch, tree | {"optimiser": optimiser.state_dict()})
-        bar.set_postfix({"loss": f"{row['loss']:.3f}", "AUC": f"{row['valid_macro_auc']:.3f}"})
+        bar.set_postfix({"loss": f"{row['loss']:.3f}"} | ({"AUC": f"{row['valid_macro_auc']:.3f}"} if valid else {}))
         bar.update()
         if progress == "lines":
             print(_line(name, row, settings), flush=True)
@@ -186,7 +191,7 @@ def _train_epoch(
     for batch in _with_own_chance(train, settings.seed, epoch):
         rate = settings.rate(epoch + batches / len(train))
         for group in optimiser.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group["scale"]
         parts = step(batch)
         accelerator.backward(parts["loss"])
         if settings.clip:
@@ -229,8 +234,8 @@ def _advance(state: _State, row: dict[str, float], method: nn.Module, settings: 
     """Count the epoch, keep its weights where they are the ones to keep, and say whether to stop."""
     state.epoch += 1
     state.history.append(row)
-    value = row["valid_macro_auc"]
-    if math.isnan(value):
+    value = row.get("valid_macro_auc", math.nan)
+    if math.isnan(value) and "valid_macro_auc" in row:
         raise InputError("No class has both a positive and a negative in the validation data: choose other folds.")
     if settings.select == "last" or value > state.best_value:
         state.best_value, state.best_epoch = value, state.epoch
@@ -260,15 +265,21 @@ def _trained_state(method: nn.Module) -> dict[str, Tensor]:
     return {k: v for k, v in method.state_dict().items() if not k.startswith(frozen)} if frozen else method.state_dict()
 
 
-def _optimiser(settings: Settings, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
+def _optimiser(settings: Settings, method: nn.Module) -> torch.optim.Optimizer:
+    own = getattr(method, "parameter_groups", None)
+    named = own() if own is not None else [{"params": list(method.parameters()), "scale": 1.0}]
+    named = [g | {"params": [p for p in g["params"] if p.requires_grad]} for g in named]
     if settings.optimiser == "adam":  # its decay is an L2 term on everything, as in MVKT-ECG's released code
-        return torch.optim.Adam(parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay)
+        return torch.optim.Adam(
+            [g for g in named if g["params"]], lr=settings.learning_rate, weight_decay=settings.weight_decay
+        )
     # Decoupled decay pulls weights towards 0; biases and the scales of normalisations are left alone.
     groups = [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": settings.weight_decay},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW([g for g in groups if g["params"]], lr=settings.learning_rate)
+        {"params": [p for p in g["params"] if (p.ndim > 1) == decays], "scale": g["scale"],
+         "weight_decay": settings.weight_decay if decays else 0.0}
+        for g in named for decays in (True, False)
+    ]  # fmt: skip
+    return torch.optim.AdamW([g for g in groups if g["params"]], lr=settings.learning_rate, betas=settings.betas)
 
 
 def _with_own_chance(train: Iterable, seed: int, epoch: int) -> Iterator:
@@ -291,7 +302,7 @@ def _with_own_chance(train: Iterable, seed: int, epoch: int) -> Iterator:
 def _key(settings: Settings, method: nn.Module, train: Any, valid: Any) -> str:
     """What must agree for a checkpoint to be gone on from."""
     shapes = {k: list(v.shape) for k, v in _trained_state(method).items()}
-    made_of = [train.identity, valid.identity, getattr(method, "identity", None)]
+    made_of = [train.identity, None if valid is None else valid.identity, getattr(method, "identity", None)]
     identity = [asdict(settings), shapes, made_of]
     return hashlib.sha256(json.dumps(identity, sort_keys=True, default=str).encode()).hexdigest()
 
@@ -301,5 +312,7 @@ def _device_of(method: nn.Module) -> torch.device:
 
 
 def _line(name: str, row: dict[str, float], settings: Settings) -> str:
-    parts = ", ".join(f"{k} {v:.4f}" for k, v in row.items() if k not in ("epoch", "learning_rate", "valid_macro_auc"))
-    return f"{name} epoch {row['epoch']}/{settings.epochs}: {parts}, validation macro AUC {row['valid_macro_auc']:.4f}"
+    said = [f"{k} {v:.4f}" for k, v in row.items() if k not in ("epoch", "learning_rate", "valid_macro_auc")]
+    if "valid_macro_auc" in row:
+        said.append(f"validation macro AUC {row['valid_macro_auc']:.4f}")
+    return f"{name} epoch {row['epoch']}/{settings.epochs}: {', '.join(said)}"

@@ -9,9 +9,24 @@ import re
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from ecglib.errors import InputError
-from ecglib.signals import DESTROYS, Augment, Standardise, bandpass, crop, drop_leads, resample, shift, stretch, wander
+from ecglib.signals import (
+    DESTROYS,
+    Augment,
+    Standardise,
+    bandpass,
+    crop,
+    drop_leads,
+    resample,
+    resized_crop,
+    shift,
+    stretch,
+    time_out,
+    wander,
+)
 
 RATE = 100
 
@@ -168,6 +183,8 @@ AUGMENTATIONS = {
     "crop": ({"crop_s": 2.5}, True),
     "shift": ({"shift_s": 1.0}, True),
     "stretch": ({"stretch": 0.1}, True),
+    "resized_crop": ({"resized_crop": 0.5}, True),
+    "time_out": ({"time_out": 0.5}, True),
     "amplitude": ({"amplitude": 0.3}, True),
     "noise": ({"noise_mv": 0.05}, False),
     "wander": ({"wander_mv": 0.2}, False),
@@ -218,6 +235,30 @@ def test_crops_are_contiguous_and_reach_both_ends():
         crop(ramp(), 51)
 
 
+@given(least=st.floats(0.1, 0.95))
+@settings(max_examples=25, deadline=None)
+def test_a_resized_crop_is_a_window_of_the_share_asked_for(least):
+    """Of a ramp only the window's slope and ends are left; it lies within the record and keeps at least its share."""
+    x = torch.arange(200.0).expand(64, 1, 200)
+    y = resized_crop(x, least)
+    slope = (y[:, 0, -1] - y[:, 0, 0]) / 199
+    assert float(slope.min()) >= least - 1e-4
+    assert float(slope.max()) <= 1 + 1e-4
+    assert float(y.min()) >= 0
+    assert float(y.max()) <= 199
+    assert float((y.diff(dim=2) - slope[:, None, None]).abs().max()) < 1e-3
+
+
+def test_a_time_out_is_one_stretch_of_silence_in_all_leads():
+    y = time_out(torch.ones(500, 3, 100), 0.4)
+    silent = y == 0
+    assert torch.equal(silent, silent[:, :1].expand_as(silent))
+    starts = (silent[:, 0, 1:] & ~silent[:, 0, :-1]).sum(dim=1) + silent[:, 0, 0]
+    assert int(starts.max()) == 1
+    assert 30 < int(silent[:, 0].sum(dim=1).max()) <= 41
+    assert float(silent.float().mean()) == pytest.approx(0.2, abs=0.02)
+
+
 def test_shifts_are_rotations_within_their_bound():
     torch.manual_seed(0)
     y = shift(ramp(), 3)
@@ -266,6 +307,8 @@ def test_dropped_leads_are_zero_and_one_stays():
     ("options", "says"),
     [
         ({"rate": 0}, "`rate` is 0"),
+        ({"resized_crop": 0.0}, "`resized_crop` is 0.0"),
+        ({"time_out": 1.0}, "`time_out` is 1.0"),
         ({"lead_dropout": 1.0}, "`lead_dropout` is 1.0, but must be at least 0 and below 1"),
         ({"noise_mv": -0.1}, "`noise_mv` is -0.1"),
     ],

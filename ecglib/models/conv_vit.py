@@ -8,8 +8,8 @@ residual block each, all leads together, down to one token per 16 samples; then 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 
-import torch
 from torch import Tensor, nn
 
 from ecglib.errors import InputError
@@ -51,7 +51,7 @@ class ConvViT(nn.Module):
         self.token_dim = self.feature_dim = dim
         widths = [max(32, dim // 4), max(32, dim // 2), max(64, dim // 2), dim]
         stem = [conv_norm(in_channels, widths[0], kernel, 2)]
-        for inputs, outputs in zip(widths, widths[1:]):
+        for inputs, outputs in pairwise(widths):
             stem.append(Block(inputs, outputs, expansion=1, stride=2, kernel=kernel))
         self.stem = nn.Sequential(*stem)
         self.trunk = Trunk(dim, depth, heads, drop_path=drop_path)

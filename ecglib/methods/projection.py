@@ -1,0 +1,26 @@
+"""The projection that a contrast is made in; it is thrown away after pre-training (Chen et al. 2020)."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from ecglib.losses.nt_xent import nt_xent
+
+
+class Contrast(nn.Module):
+    """Two pooled vectors of each record through one small network, compared by NT-Xent.
+
+    Args:
+        features: F of the pooled vectors.
+        dim: D of the projection; the hidden layer is as wide as the features.
+        temperature: of NT-Xent.
+    """
+
+    def __init__(self, features: int, *, dim: int = 128, temperature: float = 0.1) -> None:
+        super().__init__()
+        self.project = nn.Sequential(nn.Linear(features, features), nn.ReLU(), nn.Linear(features, dim))
+        self.temperature = temperature
+
+    def forward(self, first: Tensor, second: Tensor) -> Tensor:
+        """Pooled vectors (B, F) of two views to a scalar."""
+        return nt_xent(self.project(first), self.project(second), temperature=self.temperature)
