@@ -136,10 +136,12 @@ class Evaluation:
 
 def evaluate(
     predictions: Iterable[Predictions], *, protocol: str, data: str, compare: Sequence[tuple[str, str]] = (),
-    split: str = "test", thresholds_from: str = "valid", metrics: Sequence[str] = METRICS,
+    split: str = "test", thresholds_from: str | None = "valid", metrics: Sequence[str] = METRICS,
     draws: int = 1000, seed: int = 0,
 ) -> Evaluation:  # fmt: skip
     """Measure every model and seed on `split`, with thresholds from the split `thresholds_from` of the same run.
+
+    Without `thresholds_from` no thresholded metric (F1, precision, recall) is measured.
 
     compare: pairs of model names (A, B), each a paired difference "A - B". `seed` is that of the draws. A pure function
     of its arguments: predictions read back from predictions.parquet give the same rows. Raises `InputError` when a run
@@ -158,8 +160,10 @@ def evaluate(
     for run in tested:
         if run.seed in scored.setdefault(run.model, {}):
             raise InputError(f"{run.model!r} has two runs of seed {run.seed} on {split!r}; each run needs its own.")
-        thresholds = _thresholds_of(run, chosen, thresholds_from, first.classes)
+        thresholds = None if thresholds_from is None else _thresholds_of(run, chosen, thresholds_from, first.classes)
         scored[run.model][run.seed] = Scores.of(bootstrap, run.aligned(first).p, thresholds, metrics)
+        if thresholds is None:
+            continue
         for label, value in zip(first.classes, thresholds, strict=True):
             key = {"model": run.model, "split": thresholds_from, "metric": "threshold", "class": label}
             result.rows.append(_row(**common, **key, value=value, seed=run.seed, n=len(chosen[run.model, run.seed])))

@@ -23,7 +23,7 @@ from ecglib.errors import InputError, nearest
 METRICS = ("auc", "average_precision", "f1", "precision", "recall", "brier", "ece")
 """Every metric a report may hold, in the order in which reports list them."""
 THRESHOLDED = frozenset({"f1", "precision", "recall"})
-LOWER_IS_BETTER = frozenset({"brier", "ece"})
+LOWER_IS_BETTER = frozenset({"brier", "ece", "age_mae"})
 BINS = 15  # equal-width bins of the expected calibration error, as in Guo et al. 2017, arXiv 1706.04599
 
 

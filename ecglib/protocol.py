@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from ecglib.cohort import Cohort, patients_in_several
-from ecglib.errors import InputError
+from ecglib.errors import InputError, nearest
 from ecglib.leads import canonical, indices
 from ecglib.predictions import Predictions
 
@@ -35,6 +35,18 @@ def require(**parameters: Any) -> None:
                 raise InputError(f"{name} names something twice: {value}; give each once.")
         elif not value >= 1:
             raise InputError(f"{name} is {value!r}, but must be at least 1.")
+
+
+def known(**lists: tuple[Sequence[str], Sequence[str]]) -> None:
+    """Refuse, before any work is done, an entry of a list that is none of its choices: name=(entries, choices).
+
+    Raises:
+        InputError: naming the first that is so, with the nearest choice.
+    """
+    for name, (entries, choices) in lists.items():
+        for entry in entries:
+            if entry not in choices:
+                raise InputError(f"{name} names {entry!r}.{nearest(entry, choices)}")
 
 
 def named(task: str, *, train: Sequence[int], valid: Sequence[int], test: Sequence[int]) -> str:
@@ -85,13 +97,15 @@ def split(
     return parts
 
 
-def refuse_overlap(extra: Cohort, parts: Mapping[str, Cohort]) -> None:
-    """Refuse a further training cohort that holds validation or test records, whatever it calls them.
+def refuse_overlap(extra: Cohort, parts: Mapping[str, Cohort], *, against: Sequence[str] = PARTS[1:]) -> None:
+    """Refuse a further cohort that holds records of the parts `against`, whatever it calls them.
+
+    A further training cohort must not hold validation or test records, a further test cohort no others.
 
     Raises:
         InputError: a signal is the same, sample by sample; or the data set has the same name and a patient in common.
     """
-    held = {name: parts[name] for name in PARTS[1:]}
+    held = {name: parts[name] for name in against}
     known = {_digest(row): name for name, part in held.items() for row in part.counts(part.rows)}
     shared = [known[d] for i in extra.rows for d in [_digest(extra.counts(np.array([i]))[0])] if d in known]
     if not shared:
@@ -123,6 +137,40 @@ def further_test(cohort: Cohort, parts: Mapping[str, Cohort], task: str, *, fold
                 f"{name} part; give records of patients that the models have not seen."
             )
     return found
+
+
+def second_site(
+    data: str, parts: Mapping[str, Cohort], task: str, *, rate: int, cache: str, records: int, seed: int = 1
+) -> Cohort | None:
+    """The records of another site with a label of `task`, whose classes are those that both sites know.
+
+    Classes are matched by name; one that the first site does not have, or that no record here has, is left out.
+
+    Args:
+        data: see `datasets.load`; "synthetic" is the embedded cohort of another seed. "" is no site: None.
+        rate: Hz; the site's records are resampled to it. cache, records, seed: see `datasets.load`.
+
+    Raises:
+        InputError: the site has no such task, no class in common, or records or patients of `parts`.
+    """
+    from ecglib import datasets
+
+    if not data:
+        return None
+    site = datasets.load(data, rate=rate, cache=cache, records=records, seed=seed, resample=True, progress=False)
+    own = parts["train"].classes(task)
+    there = site.labels(task).sum(axis=0) > 0
+    common = {name for name, some in zip(site.classes(task), there, strict=True) if some} & set(own)
+    if not common:
+        raise InputError(
+            f"second_site {site.info.title} ({site.path}) has the classes {', '.join(site.classes(task)) or 'none'} of "
+            f"{task}, none of which is among {', '.join(own)}; give a site or a task whose classes meet."
+        )
+    codes = {code: name for code, name in site.info.label_sets[task].items() if name in common}
+    site = _with_codes(site, task, codes).labelled(task)
+    if data != "synthetic":  # whose patients are numbered alike for every seed
+        refuse_overlap(site, parts, against=PARTS[:2])
+    return site
 
 
 def left_out(whole: Cohort, parts: Mapping[str, Cohort], task: str) -> list[str]:

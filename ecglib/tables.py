@@ -17,6 +17,9 @@ LABELS = {
     "recall": "recall",
     "brier": "Brier score",
     "ece": "calibration error",
+    "age_mae": "mean absolute error (years)",
+    "age_r2": "R²",
+    "delineation_f1": "F1 of boundaries",
 }
 SOURCES = ("published", "second-hand", "ours")
 
@@ -120,6 +123,30 @@ def source_table(rows: Iterable[Mapping], references: Sequence[Mapping], metrics
         where = f"this run: {about.loc[model, 'data']}, {about.loc[model, 'n']} {split} records"
         lines.append({"source": "ours", "model": model, **cells, "where": where})
     return pd.DataFrame(lines).set_index(["source", "model"])
+
+
+def under(rows: Iterable[Mapping], protocol: str) -> list[Mapping]:
+    """The rows of one protocol. Raises `InputError` where there is none, with the nearest name."""
+    rows = list(rows)
+    found = [row for row in rows if row["protocol"] == protocol]
+    if not found:
+        raise InputError(f"No row has protocol {protocol!r}.{nearest(protocol, {row['protocol'] for row in rows})}")
+    return found
+
+
+def protocol_table(rows: Iterable[Mapping], protocols: Mapping[str, str], metric: str = "auc", *,
+                   models: Sequence[str], of: str = "macro", split: str = "test") -> pd.DataFrame:  # fmt: skip
+    """Models down, protocols across, each cell "0.843 [0.811, 0.872]", "–" where a model was not measured.
+
+    protocols: {name in the rows: title}.
+    """
+    rows, columns = list(rows), {}
+    for name, title in protocols.items():
+        there = under(rows, name)
+        known = [model for model in models if any(row["model"] == model for row in there)]
+        part = summary(there, metric=metric, of=of, models=known, split=split)
+        columns[title] = pd.Series(part.apply(_cell, axis=1).to_numpy(), index=part["model"])
+    return pd.DataFrame(columns).reindex(list(models)).fillna("–")
 
 
 def spoken(rows: Iterable[Mapping], *, models: Sequence[str], metric: str = "auc", of: str = "macro",

@@ -56,11 +56,12 @@ class Settings:
     clip: float = 0.0  # the gradient's norm is cut here; 0 = never
     precision: Literal["no", "bf16", "fp16"] = "no"
     patience: int = 0  # epochs without a better validation value before the run stops; 0 = never
+    validate_every: int = 1  # epochs from one validation, and checkpoint, to the next; the last epoch always has one
     select: Literal["best", "last"] = "best"  # which epoch's weights are kept, judged on validation
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "learning_rate"):
+        for name in ("epochs", "learning_rate", "validate_every"):
             if getattr(self, name) <= 0:
                 raise InputError(f"The training's {name} must be above 0, not {getattr(self, name)}.")
         for name in ("weight_decay", "warmup_epochs", "clip", "patience"):
@@ -163,15 +164,16 @@ def fit(
     while state.epoch < settings.epochs and not state.stopped:
         started = time.perf_counter()
         row = _train_epoch(step, train, accelerator, optimiser, trained, settings, state.epoch)
-        row |= _validate(method, valid) if valid is not None else {}
+        pause = (state.epoch + 1) % settings.validate_every == 0 or state.epoch + 1 == settings.epochs
+        row |= _validate(method, valid) if valid is not None and pause else {}
         state.seconds += time.perf_counter() - started
         _advance(state, row, method, settings)
-        if checkpoints is not None and accelerator.is_main_process:
+        if checkpoints is not None and pause and accelerator.is_main_process:
             tree = {"key": key, "state": vars(state), "method": _trained_state(method)}
             checkpoint.save_numbered(checkpoints, state.epoch, tree | {"optimiser": optimiser.state_dict()})
-        bar.set_postfix({"loss": f"{row['loss']:.3f}"} | ({"AUC": f"{row['valid_macro_auc']:.3f}"} if valid else {}))
+        bar.set_postfix({"loss": f"{row['loss']:.3f}", "AUC": f"{row.get('valid_macro_auc', math.nan):.3f}"})
         bar.update()
-        if progress == "lines":
+        if progress == "lines" and pause:
             print(_line(name, row, settings), flush=True)
     bar.close()
 

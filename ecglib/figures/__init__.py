@@ -2,27 +2,45 @@
 
 paper: ECG paper at true scale · cohort: splits and labels · curves: training, ROC, calibration, agreement ·
 intervals: values and differences with their 95 % intervals · page: pages, where a network looks, where it errs ·
-robustness: scores over severities and layouts, the panels that are needed · style: colours, sizes and `show`.
+robustness: scores over severities and layouts, the panels that are needed · pretraining: signals rebuilt, losses,
+scores over labels, records and protocols · embedding: records on a map · delineation: where waves begin and end ·
+style: colours, sizes and `show`.
 """
 
 from ecglib.figures.cohort import co_occurrence, split_overview
 from ecglib.figures.curves import agreement, learning_curves, reliability_diagram, roc_pr
+from ecglib.figures.delineation import delineation
+from ecglib.figures.embedding import class_maps, embedding_map, project
 from ecglib.figures.intervals import forest, lead_sweep, paired_forest, per_class
 from ecglib.figures.page import page_attention, page_attentions, pages, worst_pages
 from ecglib.figures.paper import ecg_page, ecg_strips
+from ecglib.figures.pretraining import (
+    by_protocol,
+    few_label_curves,
+    loss_curves,
+    reconstruction,
+    reconstructions,
+    scaling_curve,
+)
 from ecglib.figures.robustness import by_condition, lead_importance, robustness
 from ecglib.figures.style import palette, png, show
 
 __all__ = [
     "agreement",
     "by_condition",
+    "by_protocol",
+    "class_maps",
     "co_occurrence",
+    "delineation",
     "ecg_page",
     "ecg_strips",
+    "embedding_map",
+    "few_label_curves",
     "forest",
     "lead_importance",
     "lead_sweep",
     "learning_curves",
+    "loss_curves",
     "page_attention",
     "page_attentions",
     "pages",
@@ -30,9 +48,13 @@ __all__ = [
     "palette",
     "per_class",
     "png",
+    "project",
+    "reconstruction",
+    "reconstructions",
     "reliability_diagram",
     "robustness",
     "roc_pr",
+    "scaling_curve",
     "show",
     "split_overview",
     "worst_pages",

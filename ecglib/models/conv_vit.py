@@ -41,7 +41,7 @@ class ConvViT(nn.Module):
     stride = 16
 
     def __init__(
-        self, size: str, *, in_channels: int, num_classes: int, kernel: int = 7, drop_path: float = 0.0
+        self, size: str, *, in_channels: int, num_classes: int, kernel: int = 5, drop_path: float = 0.0
     ) -> None:
         super().__init__()
         if kernel < 1 or kernel % 2 == 0:
