@@ -37,6 +37,18 @@ def require(**parameters: Any) -> None:
             raise InputError(f"{name} is {value!r}, but must be at least 1.")
 
 
+def shares(**lists: Sequence[float]) -> None:
+    """Refuse, before any work is done, entries that are no share of a whole, above 0 and at most 1.
+
+    Raises:
+        InputError: naming the first that is so.
+    """
+    for name, entries in lists.items():
+        for entry in entries:
+            if not 0 < entry <= 1:
+                raise InputError(f"{name} holds {entry!r}; give shares above 0 and at most 1.")
+
+
 def known(**lists: tuple[Sequence[str], Sequence[str]]) -> None:
     """Refuse, before any work is done, an entry of a list that is none of its choices: name=(entries, choices).
 

@@ -128,6 +128,7 @@ import torch
 from IPython.display import Markdown
 
 from ecglib import datasets, devices, figures, probing, protocol, results, tables, training
+from ecglib.datasets.ludb import boundaries
 from ecglib.label_fractions import labelled_fraction
 from ecglib.pool import Pool, take_records
 from ecglib.signals import DESTROYS, Augment, Standardise
@@ -136,6 +137,7 @@ os.chdir(results.root())  # every path in the parameters is taken from the repos
 pd.set_option("display.max_colwidth", None)
 protocol.require(objectives=objectives, label_shares=label_shares, label_draws=label_draws, draws=draws)
 protocol.known(objectives=(objectives, ["MAE", "SimCLR", "CMSC", "RLM", "hybrid"]), fine_tuned=(fine_tuned, objectives))
+protocol.shares(label_shares=label_shares, scaling=scaling)
 device = devices.usable(device)
 run = results.Run(out, device=device)
 
@@ -161,9 +163,8 @@ from ecglib.methods.simclr import SimCLR
 
 # %%
 cohort = datasets.load(data, rate=rate, cache=cache, records=records, bad=bad_records, progress=False)
-parts = protocol.split(
-    cohort, task, train=train_folds, valid=valid_folds, test=test_folds, rare=rare_classes
-)
+folds = {"train": train_folds, "valid": valid_folds, "test": test_folds}
+parts = protocol.split(cohort, task, **folds, rare=rare_classes)
 classes = parts["train"].classes(task)
 shares = {
     (share, draw): labelled_fraction(parts["train"], task, share, seed=draw)
@@ -182,6 +183,11 @@ run.data(cohort, **{name: len(part) for name, part in parts.items()})
 site = protocol.second_site(second_site, parts, task, rate=rate, cache=cache, records=records)
 if site is not None:
     run.data(site, role="second site, test only")
+other_tasks = {other: protocol.split(cohort, other, **folds, rare="drop") for other in further_tasks}
+if ludb:
+    book = datasets.load(ludb, rate=rate, cache=cache, resample=True, progress=False)
+    marks = boundaries(ludb)
+    run.data(book, role="delineation")
 Markdown("\n".join(f"- {note}" for note in [*cohort.info.notes, *protocol.left_out(cohort, parts, task)]))
 
 # %%
@@ -199,12 +205,13 @@ pd.DataFrame(
 # ## What is pre-trained on
 #
 # **The rule of mixing.** Every cohort is brought to one rate; the leads are those that all have; an epoch passes once
-# over all records of all cohorts, shuffled together, so that each cohort counts by its number of records. Each objective
-# takes random windows of a record.
+# over all records of all cohorts, shuffled together, so that each cohort counts by its number of records. Of a longer
+# record a stretch as long as the shortest is drawn anew each time; the objectives take their windows from that.
 
 # %%
 sources = [cohort.in_folds(train_folds), *further]
-pool = Pool(sources, pretrain_batch, window_s=None, device=device, seed=seed)
+longest = min(source.length for source in sources) / rate  # seconds that every record has
+pool = Pool(sources, pretrain_batch, window_s=longest, device=device, seed=seed)
 windows = Pool(sources, pretrain_batch, window_s=window_s, leads=pool.leads, device=device, seed=seed)
 pd.DataFrame(
     [[source.info.title, f"{len(source):,}", source.length / source.rate, len(source.leads)] for source in sources],
@@ -354,9 +361,9 @@ for name, shown in drawn.items():
 # the others (nothing is fitted, so this is as near to zero-shot as an encoder without text comes).
 
 # %%
-folds = protocol.named(task, train=train_folds, valid=valid_folds, test=test_folds)
+split = protocol.named(task, **folds)
 named = {
-    share: {way: f"{folds}, {way}, {share:.0%} of the labels" for way in ("linear probe", "fine-tuning")}
+    share: {way: f"{split}, {way}, {share:.0%} of labels" for way in ("linear probe", "fine-tuning")}
     for share in label_shares
 }
 vectors = {
@@ -372,11 +379,11 @@ for (share, draw), name in product(shares, encoders):
 # %%
 people = {part: probing.demographics(records.records) for part, records in parts.items()}
 fused = {name: {part: np.hstack([x[part], people[part]]) for part in parts} for name, x in vectors.items()}
-with_people = f"{folds}, linear probe with age and sex, 100% of the labels"
+with_people = f"{split}, linear probe with age, sex"
 said[with_people] = [
     each for name in encoders for each in probing.linear(fused[name], parts, model=name, seed=0, task=task)
 ]
-by_prototype = f"{folds}, nearest prototype"
+by_prototype = f"{split}, nearest prototype"
 said[by_prototype] = []
 for name, x in vectors.items():
     found = prototypes.prototypes(x["train"], parts["train"].labels(task), classes)
@@ -386,7 +393,7 @@ for name, x in vectors.items():
     ]
 
 # %%
-by_attention = f"{folds}, attention probe, 100% of the labels"
+by_attention = f"{split}, attention probe"
 said[by_attention] = []
 for name, each in encoders.items():
     fed = {
@@ -414,6 +421,8 @@ valid = parts["valid"].batches(256, task=task, leads=pool.leads, device=device)
 starts = {"from scratch": (fresh, 1.0, scratch_rate)}
 starts |= {name: (encoders[name], layer_decay, fine_tune_rate) for name in fine_tuned}
 tuned, tunings = {}, []
+
+# %%
 for (share, draw), (name, (each, decay, peak)) in product(shares, starts.items()):
     part = shares[share, draw]
     torch.manual_seed(seed + draw)
@@ -479,7 +488,7 @@ figures.show(
 tables.protocol_table(rows, full, models=everyone)
 
 # %%
-tuning = {named[share]["fine-tuning"]: f"fine-tuning, {share:.0%} of the labels" for share in label_shares}
+tuning = {named[share]["fine-tuning"]: f"fine-tuning, {share:.0%} of labels" for share in label_shares}
 fig = figures.by_protocol(rows, protocols=tuning, models=list(starts), reference="from scratch", colours=colours)
 figures.show(
     fig,
@@ -546,9 +555,8 @@ tables.class_table(probe, "auc", models=everyone, positives=positives)
 
 # %%
 more = {}
-for other in further_tasks:
-    own = protocol.split(cohort, other, train=train_folds, valid=valid_folds, test=test_folds, rare="drop")
-    title = protocol.named(other, train=train_folds, valid=valid_folds, test=test_folds) + ", linear probe"
+for other, own in other_tasks.items():
+    title = protocol.named(other, **folds) + ", linear probe"
     each = []
     for name, model in encoders.items():
         x = {part: probing.vectors(model, records, device=device) for part, records in own.items()}
@@ -570,7 +578,7 @@ tables.protocol_table(rows, more, models=everyone) if more else Markdown("`furth
 # %%
 elsewhere = {}
 if site is not None:
-    title, common = f"{folds}, linear probe, second site", site.classes(task)
+    title, common = f"{split}, linear probe, second site", site.classes(task)
     columns, each = [classes.index(name) for name in common], []
     for name, model in encoders.items():
         labels = {part: parts[part].labels(task) for part in ("train", "valid")}
@@ -597,7 +605,7 @@ years = {"training median": np.full(len(ages["test"]), regression.training_media
 for name, x in vectors.items():
     years[name] = regression.ridge(x["train"], ages["train"], x["valid"], ages["valid"]).predict(x["test"])
 age_rows = regression.rows(
-    protocol=f"age, {folds.split(', ')[1]}, ridge on the vector", data=cohort.info.title, split="test", y=ages["test"],
+    protocol=f"age, {split.split(', ')[1]}, ridge on the vector", data=cohort.info.title, split="test", y=ages["test"],
     predictions=years, patients=parts["test"].records["patient"].to_numpy(), compare=pairs, draws=draws,
 )
 rows += age_rows
@@ -616,9 +624,6 @@ Markdown(regression.Ages.of(ages["test"]).note)
 # %%
 wave_rows, maps = [], {}
 if ludb:
-    book = datasets.load(ludb, rate=rate, cache=cache, resample=True, progress=False)
-    run.data(book, role="delineation")
-    marks = datasets.ludb.boundaries(ludb)
     learn, judge = book.in_folds(range(1, 9)), book.in_folds([9, 10])
     target = {
         part: delineation.targets(marks, records.records["record"].tolist(), pool.leads, records.length, rate)
@@ -665,10 +670,10 @@ pd.concat(errors_ms, axis=1).round(1) if maps else Markdown("")
 
 # %%
 grown, line = [], []
-title = f"{folds}, linear probe, {scaling_steps} steps on a share of the records"
+title = f"{split}, linear probe, {scaling_steps} steps on a share of the records"
 for share in scaling:
     some = Pool(take_records(sources, max(pretrain_batch, round(share * pool.records)), seed=seed), pretrain_batch,
-                window_s=None, leads=pool.leads, device=device, seed=seed)  # fmt: skip
+                window_s=longest, leads=pool.leads, device=device, seed=seed)  # fmt: skip
     torch.manual_seed(seed)
     method = Hybrid(fresh.copy(), contrast_weight=contrast_weight, temperature=temperature, **hidden).to(device)
     epochs = max(1, round(scaling_steps / len(some)))

@@ -21,6 +21,7 @@ def load(
     records: int = 2000,
     seed: int = 0,
     bad: Bad = "drop",
+    resample: bool = False,
     progress: bool = True,
 ) -> Cohort:
     """The cohort that `data` means, built in `cache` the first time.
@@ -32,10 +33,14 @@ def load(
         cache: where cohorts are built; one folder for each source, state of the source and choice of options.
         records, seed: of the synthetic cohort only.
         bad: records with missing samples or a flat lead are dropped or kept, and counted in the cohort's notes.
+        resample: a cohort's folder or WFDB records of another rate are read at their own and resampled to `rate`,
+            PTB-XL at other rates than its two from 500 Hz; both stages are kept in `cache`.
 
     Raises:
         InputError: `data` is none of these, or its reader refuses it.
     """
+    from ecglib.datasets.resampled import resampled
+
     if data == SYNTHETIC:
         from ecglib.datasets import synthetic
 
@@ -43,21 +48,31 @@ def load(
         return synthetic.build(Path(cache) / name, records=records, rate=rate, seed=seed, progress=progress)
     source = Path(data).expanduser()
     if (source / "cohort.json").is_file():
-        return _at_rate(Cohort.open(source), rate)
+        cohort = Cohort.open(source)
+        if resample:
+            return resampled(cohort, rate, cache, progress=progress)
+        return _at_rate(cohort, rate)
     if not source.is_dir():
         raise InputError(
             f"data is {str(data)!r}, which is no folder; give {SYNTHETIC!r} or the folder of a cohort, of PTB-XL or of "
             f"WFDB records."
         )
-    from ecglib.datasets import ptb_xl, wfdb_folder
+    from ecglib.datasets import ludb, ptb_xl, wfdb_folder
 
     if (source / ptb_xl.TABLE).is_file():
-        key = ptb_xl.key(source, rate=rate, bad=bad)
-        return ptb_xl.build(source, _place(cache, "ptb-xl", rate, key), rate=rate, bad=bad, progress=progress)
+        own = max(ptb_xl.FILENAME) if resample and rate not in ptb_xl.FILENAME else rate
+        place = _place(cache, "ptb-xl", own, ptb_xl.key(source, rate=own, bad=bad))
+        cohort = ptb_xl.build(source, place, rate=own, bad=bad, progress=progress)
+        return resampled(cohort, rate, cache, progress=progress) if resample else cohort
+    if (source / ludb.TABLE).is_file():
+        own = rate if resample else ludb.RATE
+        place = _place(cache, "ludb", own, ludb.key(source, rate=own))
+        return _at_rate(ludb.build(source, place, rate=own, progress=progress), rate)
     if wfdb_folder.holds_records(source):
-        key = wfdb_folder.key(source, rate=rate, bad=bad)
-        name = source.resolve().name
-        return wfdb_folder.build(source, _place(cache, name, rate, key), rate=rate, bad=bad, progress=progress)
+        own = wfdb_folder.rate_of(source) if resample else rate
+        place = _place(cache, source.resolve().name, own, wfdb_folder.key(source, rate=own, bad=bad))
+        cohort = wfdb_folder.build(source, place, rate=own, bad=bad, progress=progress)
+        return resampled(cohort, rate, cache, progress=progress) if resample else cohort
     raise InputError(
         f"data is {str(data)!r}, a folder with neither cohort.json, nor {ptb_xl.TABLE}, nor WFDB records (.hea); give "
         f"one that has."

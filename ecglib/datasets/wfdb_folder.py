@@ -123,6 +123,19 @@ def find(source: Path) -> list[str]:
     return stems
 
 
+def rate_of(source: str | Path) -> int:
+    """The rate in Hz that the first record's header gives; `build` checks that the others have it too.
+
+    Raises:
+        InputError: no record there, or a rate that is no whole number.
+    """
+    header = f"{find(Path(source).absolute())[0]}.hea"
+    rate = wfdb_files.layout_of(header).rate
+    if rate != int(rate) or rate < 1:
+        raise InputError(f"{header} says {rate:g} Hz; cohorts are kept at whole numbers of Hz, so convert the records.")
+    return int(rate)
+
+
 def _expected(header: str, rate: int, leads: Sequence[str] | None) -> wfdb_files.Expected:
     """What the first header sets for all: leads, length, and the scale where a count means the same in every lead."""
     layout = wfdb_files.layout_of(header)

@@ -62,7 +62,7 @@ class Encoder(nn.Module):
         self.register_buffer("picked", torch.tensor(picked), persistent=False)
         self.all_leads = picked == list(range(len(self.have)))
         self.standardise = standardise.of(picked)
-        self.backbone = models.create(backbone, in_channels=len(picked), num_classes=1, **options)
+        self.backbone = models.create(backbone, in_channels=len(picked), num_classes=1, leads=self.leads, **options)
         self.backbone.head = nn.Identity()  # an encoder has no classes
 
     @property

@@ -22,6 +22,7 @@ from ecglib.errors import InputError
 from ecglib.losses.masked_mse import FLOOR, masked_mse
 from ecglib.methods.encoder import Encoder
 from ecglib.methods.masking import Masking, Together
+from ecglib.methods.view import evaluating
 from ecglib.models.transformer import Trunk, positions
 
 if TYPE_CHECKING:
@@ -124,7 +125,7 @@ class MaskedAutoencoder(nn.Module):
 
     @torch.no_grad()
     def show(self, signal: Tensor) -> dict[str, Tensor]:
-        """What a report draws, all (B, L, T') on the CPU: "original" and "rebuilt" in mV, "masked" bool.
+        """What a report draws, in eval mode, all (B, L, T') on the CPU: "original", "rebuilt" in mV, "masked" bool.
 
         Cells that were normalised one by one are drawn at their true mean and deviation, which the decoder does not
         tell: the shape is rebuilt, the level is lent.
@@ -132,7 +133,8 @@ class MaskedAutoencoder(nn.Module):
         x = self.encoder.standardised(signal)
         patches = self.patches(x)
         masked = self.masking.draw(*patches.shape[:3], device=x.device)
-        rebuilt = self.decode(self.encode(x, masked)[0], masked)
+        with evaluating(self):  # a picture must not move the batch norms' statistics
+            rebuilt = self.decode(self.encode(x, masked)[0], masked)
         if self.normalise_patches:
             std = patches.std(dim=-1, keepdim=True, correction=0).clamp(min=FLOOR)
             rebuilt = rebuilt * std + patches.mean(dim=-1, keepdim=True)

@@ -40,14 +40,24 @@ class Masking:
         self.ratio, self.lead_ratio, self.together = ratio, lead_ratio, together
 
     def draw(self, batch: int, leads: int, places: int, *, device: torch.device | None = None) -> Tensor:
-        """(B, L, N) bool, True where hidden; drawn from torch's global generator. `hidden(L, N)` in every record."""
+        """(B, L, N) bool, True where hidden; drawn from torch's global generator. `hidden(L, N)` in every record.
+
+        Raises:
+            InputError: fewer than two cells, of which none can be hidden and one left.
+        """
+        if leads * places < 2:
+            raise InputError(
+                f"A signal of {leads} leads and {places} cells in each cannot be hidden in part; give longer signals "
+                "or smaller cells."
+            )
         noise = torch.rand(batch, leads, places, device=device)
         if self.together == "leads":
-            # One draw a place; the small rest orders the leads, for the last place, which may be hidden in part.
-            noise = torch.rand(batch, 1, places, device=device) + 1e-3 * noise
+            # Places in a random order, a whole number each; the rest, below 1, orders the leads of the last place,
+            # which may be hidden in part.
+            noise = torch.rand(batch, 1, places, device=device).argsort(dim=2).argsort(dim=2) + 0.5 * noise
         if whole := round(self.lead_ratio * leads):
             first = torch.rand(batch, leads, device=device).argsort(dim=1).argsort(dim=1) < whole  # (B, L)
-            noise = noise - 10 * first[:, :, None]
+            noise = noise - (places + 1) * first[:, :, None]
         rank = noise.flatten(1).argsort(dim=1).argsort(dim=1)  # (B, L N): 0 is hidden first
         return (rank < self.hidden(leads, places)).view(batch, leads, places)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from ecglib.errors import InputError
 from ecglib.losses.nt_xent import nt_xent
 
 
@@ -14,10 +15,15 @@ class Contrast(nn.Module):
         features: F of the pooled vectors.
         dim: D of the projection; the hidden layer is as wide as the features.
         temperature: of NT-Xent.
+
+    Raises:
+        InputError: a temperature or a dimension that is not above 0.
     """
 
     def __init__(self, features: int, *, dim: int = 128, temperature: float = 0.1) -> None:
         super().__init__()
+        if dim < 1 or not temperature > 0:
+            raise InputError(f"A contrast needs a temperature and a dimension above 0, not {temperature!r}, {dim!r}.")
         self.project = nn.Sequential(nn.Linear(features, features), nn.ReLU(), nn.Linear(features, dim))
         self.temperature = temperature
 

@@ -65,7 +65,9 @@ class View(nn.Module):
         self.register_buffer("picked", torch.tensor(picked), persistent=False)
         self.all_leads = picked == list(range(len(self.have)))
         self.standardise = standardise.of(picked)
-        self.backbone = models.create(backbone, in_channels=len(picked), num_classes=len(self.classes), **options)
+        self.backbone = models.create(
+            backbone, in_channels=len(picked), num_classes=len(self.classes), leads=self.leads, **options
+        )
 
     @property
     def feature_dim(self) -> int:

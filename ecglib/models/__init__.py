@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ecglib.errors import InputError, nearest
@@ -24,8 +25,12 @@ for _size in ("nano", "tiny", "small", "base"):
 NAMES = tuple(_BACKBONES)
 
 
-def create(name: str, *, in_channels: int, num_classes: int, **options: float) -> nn.Module:
+def create(
+    name: str, *, in_channels: int, num_classes: int, leads: Sequence[str] | None = None, **options: float
+) -> nn.Module:
     """The backbone `name` for signals of `in_channels` leads and `num_classes` classes, randomly initialised.
+
+    leads: the channels' names, for a backbone that tells leads by name; the others do without.
 
     Raises:
         InputError: for an unknown name or option, with the nearest right one.
@@ -35,6 +40,9 @@ def create(name: str, *, in_channels: int, num_classes: int, **options: float) -
     module, cls, fixed = _BACKBONES[name]
     backbone = getattr(importlib.import_module(f"{__name__}.{module}"), cls)
     known = [p for p in inspect.signature(backbone).parameters if p not in {*fixed, "in_channels", "num_classes"}]
+    if "leads" in known:
+        known.remove("leads")
+        fixed = fixed | {"leads": leads}
     for option in options:
         if option not in known:
             raise InputError(f"The backbone {name!r} has no option {option!r}.{nearest(option, known)}")
