@@ -77,7 +77,7 @@ class LinearProbe:
         """Learn from vectors (N, F) and labels (N, C); choose the strength on validation.
 
         Raises:
-            InputError: a class of which all training records are, or none.
+            InputError: a class of which all training records are, or none; no class that validation can judge.
         """
         share = y.mean(axis=0)
         if bool(((share == 0) | (share == 1)).any()):
@@ -90,6 +90,8 @@ class LinearProbe:
             value = float(macro(auc(valid_y, np.stack([valid_x @ w + b for w, b in weights], axis=1))))
             if value > best:
                 best, self.strength, self._weights = value, strength, weights
+        if best == -np.inf:
+            raise InputError("No class has both a positive and a negative in the validation data: choose other folds.")
         return self
 
     def logits(self, x: np.ndarray) -> np.ndarray:

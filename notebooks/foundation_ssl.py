@@ -42,7 +42,7 @@
 # | encoder | "CNN + ViT" (second-hand); "Signal Transformer" of local waveform and global time (third version) | `conv_vit_*`: strided convolutions to one token per 16 samples, then a vision transformer; `ecg_vit_*`: a patch of one lead is a token; `xresnet1d*` |
 # | generative | masked autoencoder (third version) | hidden cells are cut out (`ecg_vit`) or set to 0 before the convolutions; loss on them alone |
 # | contrastive | which methods: not found | SimCLR, CMSC, RLM, all by NT-Xent on the pooled vector |
-# | hybrid | a contrastive regulariser beside the masked autoencoder; weight and views: not found | λ is `contrast_weight`; two windows of a record, each masked, are the pair |
+# | hybrid | a contrastive regulariser beside the masked autoencoder; weight and views: not found | λ is `contrast_weight`; two windows of a record are the pair, the first masked, the second as `second_view` says |
 # | pre-training data | over a million records (second-hand: MIMIC-IV-ECG, CODE-15%, UK Biobank, SaMi-Trop, IKEM) | the training folds, and any further cohorts in `pretrain_on` |
 # | protocol | linear probe and fine-tuning | the same, with an attention probe, shares of the labels, a random encoder and training from scratch beside |
 # | numbers | every table: not found | intervals over patients, paired differences |
@@ -68,6 +68,7 @@ train_folds: list[int] = [1, 2, 3, 4, 5, 6, 7, 8]  # pre-training and labels; PT
 valid_folds: list[int] = [9]  # choose epochs and strengths; never seen in pre-training
 test_folds: list[int] = [10]  # read once, after every choice; never seen in pre-training
 pretrain_on: list[str] = []  # further folders of records to pre-train on; labels are not needed
+limit_mv: float = 5.0  # records that go beyond are not pre-trained on (loose electrodes, saturation); 0 keeps all
 second_site: str = ""  # a folder with the same task from elsewhere, to test on without training; "synthetic" is another seed's
 ludb: str = ""  # the folder of LUDB, for delineation; empty leaves it out
 # Encoder
@@ -83,13 +84,14 @@ mask_together: Literal["leads", "none"] = "leads"  # hide the same times in all 
 normalise_patches: bool = True  # the target is each cell by its own mean and deviation
 decoder_dim: int = 64  # of the masked autoencoder's decoder, which is thrown away
 contrast_weight: float = 0.1  # lambda of the hybrid; 0 is the masked autoencoder
+second_view: Literal["whole", "masked"] = "whole"  # what the hybrid's encoder sees of the second window
 temperature: float = 0.1  # of every contrast; lower tells near neighbours apart more sharply
 lead_silence: float = 0.5  # RLM: probability of a lead to be silenced
 amplitude: float = 0.2  # augmentation: random scaling by up to this fraction
 noise_mv: float = 0.02  # augmentation: white noise, mV
 wander_mv: float = 0.05  # augmentation: baseline wander, mV
 time_out: float = 0.3  # augmentation: a silent stretch of up to this share of the window
-lead_dropout: float = 0.1  # augmentation: each lead is silenced with this probability
+lead_dropout: float = 0.0  # augmentation: each lead is silenced with this probability
 pretrain_epochs: int = 40  # passes over the pre-training records
 pretrain_batch: int = 128  # records; a contrast is among twice as many
 pretrain_rate: float = 1e-3  # the learning rate's peak, of a cosine after a warm-up
@@ -129,6 +131,7 @@ from IPython.display import Markdown
 
 from ecglib import datasets, devices, figures, probing, protocol, results, tables, training
 from ecglib.datasets.ludb import boundaries
+from ecglib.datasets.quality import plausible
 from ecglib.label_fractions import labelled_fraction
 from ecglib.pool import Pool, take_records
 from ecglib.signals import DESTROYS, Augment, Standardise
@@ -206,16 +209,21 @@ pd.DataFrame(
 #
 # **The rule of mixing.** Every cohort is brought to one rate; the leads are those that all have; an epoch passes once
 # over all records of all cohorts, shuffled together, so that each cohort counts by its number of records. Of a longer
-# record a stretch as long as the shortest is drawn anew each time; the objectives take their windows from that.
+# record a stretch as long as the shortest is drawn anew each time; the objectives take their windows from that. Records
+# that go beyond `limit_mv` are left out: one saturated lead would move the batch norms of all records around it.
 
 # %%
-sources = [cohort.in_folds(train_folds), *further]
+whole = [cohort.in_folds(train_folds), *further]
+sources = [plausible(source, limit_mv) for source in whole]
 longest = min(source.length for source in sources) / rate  # seconds that every record has
 pool = Pool(sources, pretrain_batch, window_s=longest, device=device, seed=seed)
 windows = Pool(sources, pretrain_batch, window_s=window_s, leads=pool.leads, device=device, seed=seed)
 pd.DataFrame(
-    [[source.info.title, f"{len(source):,}", source.length / source.rate, len(source.leads)] for source in sources],
-    columns=["cohort", "records", "seconds", "leads"],
+    [
+        [source.info.title, f"{len(source):,}", f"{len(all_) - len(source):,}", source.length / rate, len(source.leads)]
+        for all_, source in zip(whole, sources)
+    ],
+    columns=["cohort", "records", f"left out, beyond {limit_mv:g} mV", "seconds", "leads"],
 ).set_index("cohort")
 
 # %% [markdown]
@@ -227,6 +235,7 @@ changes = {"amplitude": amplitude, "noise_mv": noise_mv, "wander_mv": wander_mv,
 augment = Augment(rate=rate, crop_s=window_s, lead_dropout=lead_dropout, **changes)
 on_segments = Augment(rate=rate, lead_dropout=lead_dropout, **changes)
 on_leads = Augment(rate=rate, crop_s=window_s, **changes)
+on_windows = Augment(rate=rate, crop_s=window_s, amplitude=amplitude)
 for_labels = Augment(rate=rate, crop_s=window_s, amplitude=amplitude, noise_mv=noise_mv)
 used = ["crop", *(name for name, value in (("amplitude", amplitude), ("noise", noise_mv), ("wander", wander_mv),
         ("time_out", time_out), ("lead_dropout", lead_dropout)) if value)]
@@ -257,13 +266,14 @@ pd.Series(
 # %% [markdown]
 # ## Pre-training
 #
-# `MAE` and `hybrid` hide the same share of the same windows; the hybrid draws a second window of each record, hides part
-# of it too, and asks that both lie near each other. With λ = 0 it is the masked autoencoder, bit by bit.
+# `MAE` and `hybrid` hide the same share of the same windows; the hybrid draws a second window of each record and asks that
+# both lie near each other. With λ = 0 it is the masked autoencoder, bit by bit. Neither gets noise, wander or silence: what
+# is added to the signal is part of what is to be rebuilt, and noise cannot be rebuilt.
 
 # %%
 hidden = {
     "mask_ratio": mask_ratio, "lead_mask_ratio": lead_mask_ratio, "mask_together": mask_together,
-    "normalise_patches": normalise_patches, "decoder_dim": decoder_dim, "augment": augment,
+    "normalise_patches": normalise_patches, "decoder_dim": decoder_dim, "augment": on_windows,
 }  # fmt: skip
 segment = round(window_s * rate)
 torch.manual_seed(seed)
@@ -272,7 +282,7 @@ methods = {
     "SimCLR": SimCLR(fresh.copy(), augment=augment, temperature=temperature),
     "CMSC": CMSC(fresh.copy(), segment=segment, augment=on_segments, temperature=temperature),
     "RLM": RandomLeadMasking(fresh.copy(), probability=lead_silence, augment=on_leads, temperature=temperature),
-    "hybrid": Hybrid(fresh.copy(), contrast_weight=contrast_weight, temperature=temperature, **hidden),
+    "hybrid": Hybrid(fresh.copy(), contrast_weight=contrast_weight, second=second_view, temperature=temperature, **hidden),
 }
 methods = {name: methods[name].to(device) for name in objectives}
 
@@ -675,7 +685,7 @@ for share in scaling:
     some = Pool(take_records(sources, max(pretrain_batch, round(share * pool.records)), seed=seed), pretrain_batch,
                 window_s=longest, leads=pool.leads, device=device, seed=seed)  # fmt: skip
     torch.manual_seed(seed)
-    method = Hybrid(fresh.copy(), contrast_weight=contrast_weight, temperature=temperature, **hidden).to(device)
+    method = Hybrid(fresh.copy(), contrast_weight=contrast_weight, second=second_view, temperature=temperature, **hidden)
     epochs = max(1, round(scaling_steps / len(some)))
     settings = training.Settings(
         epochs=epochs, learning_rate=pretrain_rate, weight_decay=pretrain_decay, schedule="cosine", betas=(0.9, 0.95),
@@ -683,7 +693,7 @@ for share in scaling:
         validate_every=max(1, epochs // 5),
     )  # fmt: skip
     name = f"hybrid on {some.records:,} records"
-    training.fit(method, some, None, settings=settings, checkpoints=run.checkpoint(f"scaling-{share:g}"), progress="none", name=name)
+    training.fit(method.to(device), some, None, settings=settings, checkpoints=run.checkpoint(f"scaling-{share:g}"), progress="none", name=name)
     torch.manual_seed(seed)
     x = {part: probing.vectors(method.encoder.calibrate(windows), part_, device=device) for part, part_ in parts.items()}
     grown += probing.linear(x, parts, model=name, seed=0, task=task)

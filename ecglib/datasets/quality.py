@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -11,6 +11,9 @@ from ecglib.cohort_info import NOMINAL
 from ecglib.datasets.wfdb_files import MISSING, Chunk, Expected
 from ecglib.errors import InputError, nearest
 from ecglib.leads import LEADS, limb_residual
+
+if TYPE_CHECKING:
+    from ecglib.cohort import Cohort
 
 Bad = Literal["drop", "keep"]
 ALIKE = 0.005  # of the median: real leads of different people differ by a third, rounding moves them by a thousandth
@@ -162,3 +165,27 @@ def _flat(signals: np.ndarray) -> np.ndarray:
 def count(n: int) -> str:
     """ "1 record", "2 records"."""
     return f"{n:,} record{'s' if n != 1 else ''}"
+
+
+def plausible(cohort: Cohort, limit_mv: float) -> Cohort:
+    """The records of which no sample lies beyond +-`limit_mv`; all of them where that is 0.
+
+    A surface ECG stays within a few mV; what goes beyond is a loose electrode or a saturated amplifier. One such record
+    moves the normalisation of every batch that it is in. Read in chunks: memory stays flat.
+
+    Raises:
+        InputError: a limit below 0, or one that leaves no record.
+    """
+    if limit_mv < 0:
+        raise InputError(f"limit_mv is {limit_mv!r} mV; give a limit above 0, or 0 for none.")
+    if not limit_mv:
+        return cohort
+    most = limit_mv / cohort.info.scale  # counts
+    kept = []
+    for start in range(0, len(cohort), 1024):
+        counts = cohort.counts(cohort.rows[start : start + 1024])  # (n, L, T)
+        kept.append((counts.max(axis=(1, 2)) <= most) & (counts.min(axis=(1, 2)) >= -most))
+    kept = np.concatenate(kept) if kept else np.zeros(0, bool)
+    if not kept.any():
+        raise InputError(f"No record of {cohort.info.name} stays within {limit_mv:g} mV; are its voltages in mV?")
+    return cohort.subset(kept)

@@ -32,8 +32,7 @@ class AttentionProbe(nn.Module):
         self.classes = tuple(classes)
         self.norm = nn.LayerNorm(token_dim)
         self.pool = AttentionPoolLatent(token_dim, num_heads=heads)
-        self.pool.mlp = nn.Identity()  # where to look, and no more
-        self.pool.norm = nn.Identity()
+        self.pool.norm, self.pool.mlp = nn.Identity(), _Nothing()  # where to look, and no more
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(token_dim, len(self.classes))
 
@@ -57,6 +56,13 @@ class AttentionProbe(nn.Module):
     def identity(self) -> dict[str, Any]:
         """What makes this training another one than one of equal shapes."""
         return {"classes": list(self.classes)}
+
+
+class _Nothing(nn.Module):
+    """In place of the MLP whose output timm's pooling adds to what it pooled."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.zeros_like(x)
 
 
 class TokenBatches:

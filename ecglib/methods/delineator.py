@@ -48,7 +48,7 @@ class Delineator(nn.Module):
     Args:
         encoder: as `ecglib.methods.encoder.Encoder`; a signal longer than its `window_s` goes through in windows, side
             by side, the last one set back to end with the signal.
-        frozen: the encoder stays as it is, in eval mode.
+        frozen: the encoder stays as it is, in eval mode. It is used itself; give a copy where it must not change.
         skip: see above.
         width: channels between the two convolutions. reach_ms: length of each, in ms.
 

@@ -7,6 +7,7 @@ in one benchmark of ECG models); each layer's rate is therefore `decay` times th
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 from torch import nn
@@ -33,6 +34,7 @@ class FineTune(Supervised):
             raise InputError(f"layer_decay is {decay!r}, but must be above 0 and at most 1.")
         super().__init__(view, augment=augment)
         self.decay = decay
+        self.began_with = _digest(view)
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Head first, at the whole learning rate, then the layers from the output to the input."""
@@ -43,5 +45,15 @@ class FineTune(Supervised):
 
     @property
     def identity(self) -> dict[str, Any]:
-        """See `Supervised.identity`; the weights it begins with are part of it."""
-        return super().identity | {"decay": self.decay}
+        """See `Supervised.identity`; the encoder's weights that it begins with are part of it."""
+        return super().identity | {"decay": self.decay, "began_with": self.began_with}
+
+
+def _digest(view: View) -> str:
+    """sha256 of what the view has from its encoder: all weights but the fresh head's."""
+    digest = hashlib.sha256()
+    for name, value in view.state_dict().items():
+        if not name.startswith("backbone.head."):
+            digest.update(name.encode())
+            digest.update(value.detach().cpu().contiguous().numpy())
+    return digest.hexdigest()

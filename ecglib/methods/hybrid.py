@@ -2,24 +2,25 @@
 
     signal --+-- augment -- hide -- encoder --+-- decoder -- rebuilt: mean squared error on the hidden
              |                                |
-             |                              pooled -- project --+
-             |                                                  +-- NT-Xent
-             +-- augment -- hide -- encoder - pooled -- project -+
+             |                             pooled -- project --+
+             |                                                 +-- NT-Xent
+             +-- augment -- encoder ------ pooled -- project --+
 
     L = L_MAE + lambda L_contrast
 
 The paper calls its method a "contrastive regularized masked autoencoder"; its weight, its views and its contrast were
-not found. Ours: the second view is drawn like the first, masked like it too, and is contrasted only; lambda is a
-parameter. With lambda = 0 the second view is not drawn at all, and what is left is the masked autoencoder, bit by bit.
+not found. Ours: the second view is drawn like the first and is contrasted only. It is whole (`second` = "whole"), so
+that the encoder meets whole windows in pre-training too, or masked like the first ("masked"); lambda is a parameter.
+With lambda = 0 the second view is not drawn at all, and what is left is the masked autoencoder, bit by bit.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from torch import Tensor, nn
 
-from ecglib.errors import InputError
+from ecglib.errors import InputError, nearest
 from ecglib.methods.encoder import Encoder
 from ecglib.methods.masked_autoencoder import MaskedAutoencoder
 from ecglib.methods.projection import Contrast
@@ -35,6 +36,7 @@ class Hybrid(MaskedAutoencoder):
         encoder: what is trained and kept.
         contrast_weight: lambda; 0 is the masked autoencoder.
         augment: gives the two views, a random window of the record at the least.
+        second: what the encoder sees of the second view, see above.
         dim, temperature: see `Contrast`.
         masked: further arguments of `MaskedAutoencoder`.
 
@@ -44,11 +46,14 @@ class Hybrid(MaskedAutoencoder):
 
     def __init__(
         self, encoder: Encoder, *, contrast_weight: float, augment: nn.Module | None = None, dim: int = 128,
-        temperature: float = 0.1, **masked: Any,
+        second: Literal["whole", "masked"] = "whole", temperature: float = 0.1, **masked: Any,
     ) -> None:  # fmt: skip
         if not contrast_weight >= 0:
             raise InputError(f"contrast_weight (lambda) is {contrast_weight!r}, but must be at least 0.")
+        if second not in ("whole", "masked"):
+            raise InputError(f"The hybrid's second view is {second!r}.{nearest(second, ('whole', 'masked'))}")
         super().__init__(encoder, augment=augment, **masked)
+        self.second = second
         self.contrast_weight = contrast_weight
         # Made last, and only where it is used: with lambda = 0 the weights are those of the masked autoencoder.
         contrast = {"dim": dim, "temperature": temperature}
@@ -60,7 +65,9 @@ class Hybrid(MaskedAutoencoder):
         loss, pooled = self.reconstruction(augment(batch.signal))
         parts = {"reconstruction": loss.detach(), "contrast": loss.detach() * 0.0}
         if self.contrast is not None:
-            contrast = self.contrast(pooled, self.visible(augment(batch.signal)))
+            view = augment(batch.signal)
+            other = self.visible(view) if self.second == "masked" else self.encoder(view)[1]
+            contrast = self.contrast(pooled, other)
             loss = loss + self.contrast_weight * contrast
             parts["contrast"] = contrast.detach()
         return {"loss": loss} | parts
@@ -69,4 +76,5 @@ class Hybrid(MaskedAutoencoder):
     def identity(self) -> dict[str, Any]:
         """See `MaskedAutoencoder.identity`."""
         temperature = None if self.contrast is None else self.contrast.temperature
-        return super().identity | {"contrast_weight": self.contrast_weight, "temperature": temperature}
+        own = {"contrast_weight": self.contrast_weight, "temperature": temperature, "second": self.second}
+        return super().identity | own

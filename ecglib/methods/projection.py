@@ -24,7 +24,11 @@ class Contrast(nn.Module):
         super().__init__()
         if dim < 1 or not temperature > 0:
             raise InputError(f"A contrast needs a temperature and a dimension above 0, not {temperature!r}, {dim!r}.")
-        self.project = nn.Sequential(nn.Linear(features, features), nn.ReLU(), nn.Linear(features, dim))
+        # Batch norms, as in SimCLR's own code: what all records have in common would else drown what tells them apart.
+        self.project = nn.Sequential(
+            nn.Linear(features, features, bias=False), nn.BatchNorm1d(features), nn.ReLU(),
+            nn.Linear(features, dim, bias=False), nn.BatchNorm1d(dim, affine=False),
+        )  # fmt: skip
         self.temperature = temperature
 
     def forward(self, first: Tensor, second: Tensor) -> Tensor:

@@ -45,7 +45,13 @@ class RandomLeadMasking(SimCLR):
     def views(self, signal: Tensor) -> tuple[Tensor, Tensor]:
         """Two windows (B, L, T') of each record (B, L, T), each with leads of its own at 0 mV."""
         first, second = super().views(signal)
-        return drop_leads(first, self.probability), drop_leads(second, self.probability)
+        return self._silenced(first), self._silenced(second)
+
+    def _silenced(self, signal: Tensor) -> Tensor:
+        if self.encoder.all_leads:
+            return drop_leads(signal, self.probability)
+        own = self.encoder.picked  # one of the encoder's own leads must stay, not one that it does not look at
+        return signal.index_copy(1, own, drop_leads(signal.index_select(1, own), self.probability))
 
     @property
     def identity(self) -> dict:

@@ -203,3 +203,27 @@ class TestRealRecords:
         assert len(cohort) == 10
         assert cohort.info.notes[1:] == ("1 record kept, with a flat lead (JS20004).",)
         assert limb_residual(cohort.signal_mv()).max() < 0.005
+
+
+def test_records_beyond_a_limit_are_left_out(tmp_path):
+    import pandas as pd
+
+    from ecglib.cohort import write
+    from ecglib.datasets.quality import plausible
+    from ecglib.errors import InputError
+
+    counts = np.zeros((1500, 2, 50), np.int16)
+    counts[1200, 1, 7], counts[3, 0, 0] = -5001, 5000  # beyond, and just within, 5 mV
+    names = [str(k) for k in range(1500)]
+    table = pd.DataFrame(
+        {"record": names, "patient": names, "fold": None, "age": None, "sex": None, "statements": [[]] * 1500}
+    )
+    cohort = write(tmp_path / "c", counts, table, name="c", rate=100, leads=["I", "II"], scale=0.001)
+    kept = plausible(cohort, 5.0)
+    assert kept.rows.tolist() == [k for k in range(1500) if k != 1200]
+    assert plausible(cohort.subset([1200, 3]), 5.0).rows.tolist() == [3]
+    assert plausible(cohort, 0.0) is cohort
+    with pytest.raises(InputError, match="No record of c stays within 1 mV"):
+        plausible(cohort.subset([3, 1200]), 1.0)
+    with pytest.raises(InputError, match="limit_mv is -1"):
+        plausible(cohort, -1)
