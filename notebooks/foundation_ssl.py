@@ -267,14 +267,15 @@ pd.Series(
 # ## Pre-training
 #
 # `MAE` and `hybrid` hide the same share of the same windows; the hybrid draws a second window of each record and asks that
-# both lie near each other. With λ = 0 it is the masked autoencoder, bit by bit. Neither gets noise, wander or silence: what
-# is added to the signal is part of what is to be rebuilt, and noise cannot be rebuilt.
+# both lie near each other. With λ = 0 it is the masked autoencoder, bit by bit. What is rebuilt gets no noise, wander or
+# silence, which would have to be rebuilt too; the hybrid's second window, which is only contrasted, gets all of SimCLR's.
 
 # %%
 hidden = {
     "mask_ratio": mask_ratio, "lead_mask_ratio": lead_mask_ratio, "mask_together": mask_together,
     "normalise_patches": normalise_patches, "decoder_dim": decoder_dim, "augment": on_windows,
 }  # fmt: skip
+contrast = {"contrast_weight": contrast_weight, "second": second_view, "augment_second": augment, "temperature": temperature}
 segment = round(window_s * rate)
 torch.manual_seed(seed)
 methods = {
@@ -282,7 +283,7 @@ methods = {
     "SimCLR": SimCLR(fresh.copy(), augment=augment, temperature=temperature),
     "CMSC": CMSC(fresh.copy(), segment=segment, augment=on_segments, temperature=temperature),
     "RLM": RandomLeadMasking(fresh.copy(), probability=lead_silence, augment=on_leads, temperature=temperature),
-    "hybrid": Hybrid(fresh.copy(), contrast_weight=contrast_weight, second=second_view, temperature=temperature, **hidden),
+    "hybrid": Hybrid(fresh.copy(), **contrast, **hidden),
 }
 methods = {name: methods[name].to(device) for name in objectives}
 
@@ -376,10 +377,8 @@ named = {
     share: {way: f"{split}, {way}, {share:.0%} of labels" for way in ("linear probe", "fine-tuning")}
     for share in label_shares
 }
-vectors = {
-    name: {part: probing.vectors(each, records, device=device) for part, records in parts.items()}
-    for name, each in encoders.items()
-}
+everything = {name: probing.vectors(each, cohort, device=device) for name, each in encoders.items()}  # computed once
+vectors = {name: {part: x[records.rows] for part, records in parts.items()} for name, x in everything.items()}
 said = {protocol_name: [] for share in label_shares for protocol_name in named[share].values()}
 for (share, draw), name in product(shares, encoders):
     said[named[share]["linear probe"]] += probing.linear(
@@ -568,8 +567,8 @@ more = {}
 for other, own in other_tasks.items():
     title = protocol.named(other, **folds) + ", linear probe"
     each = []
-    for name, model in encoders.items():
-        x = {part: probing.vectors(model, records, device=device) for part, records in own.items()}
+    for name in encoders:
+        x = {part: everything[name][records.rows] for part, records in own.items()}
         each += probing.linear(x, own, model=name, seed=0, task=other)
     kept = [pair for pair in pairs if set(pair) <= set(everyone)]
     rows += evaluation.evaluate(
@@ -685,7 +684,7 @@ for share in scaling:
     some = Pool(take_records(sources, max(pretrain_batch, round(share * pool.records)), seed=seed), pretrain_batch,
                 window_s=longest, leads=pool.leads, device=device, seed=seed)  # fmt: skip
     torch.manual_seed(seed)
-    method = Hybrid(fresh.copy(), contrast_weight=contrast_weight, second=second_view, temperature=temperature, **hidden)
+    method = Hybrid(fresh.copy(), **contrast, **hidden)
     epochs = max(1, round(scaling_steps / len(some)))
     settings = training.Settings(
         epochs=epochs, learning_rate=pretrain_rate, weight_decay=pretrain_decay, schedule="cosine", betas=(0.9, 0.95),
@@ -695,8 +694,8 @@ for share in scaling:
     name = f"hybrid on {some.records:,} records"
     training.fit(method.to(device), some, None, settings=settings, checkpoints=run.checkpoint(f"scaling-{share:g}"), progress="none", name=name)
     torch.manual_seed(seed)
-    x = {part: probing.vectors(method.encoder.calibrate(windows), part_, device=device) for part, part_ in parts.items()}
-    grown += probing.linear(x, parts, model=name, seed=0, task=task)
+    x = probing.vectors(method.encoder.calibrate(windows), cohort, device=device)
+    grown += probing.linear({part: x[each.rows] for part, each in parts.items()}, parts, model=name, seed=0, task=task)
     line.append((some.records, name))
 
 # %%

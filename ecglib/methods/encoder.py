@@ -133,6 +133,9 @@ class Encoder(nn.Module):
 
         In pre-training they follow masked or augmented ones; a random encoder has none at all. One pass over `batches`,
         the mean over all of them; an encoder without batch norm stays as it is.
+
+        Raises:
+            InputError: there are no batches.
         """
         norms = [m for m in self.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
         if not norms:
@@ -144,11 +147,18 @@ class Encoder(nn.Module):
             norm.reset_running_stats()
             norm.momentum = None  # the plain mean over batches
             norm.train()
-        for batch in batches:
-            self(batch.signal)
-        for norm, momentum in zip(norms, kept):
-            norm.momentum = momentum
-        return self.train(was)
+        seen = 0
+        try:
+            for batch in batches:
+                self(batch.signal)
+                seen += 1
+        finally:
+            for norm, momentum in zip(norms, kept):
+                norm.momentum = momentum
+            self.train(was)
+        if not seen:
+            raise InputError("There are no signals to take the batch norms' statistics from.")
+        return self
 
     def card(self) -> dict[str, Any]:
         """What one must know to use the weights: plain values, as saved beside them."""

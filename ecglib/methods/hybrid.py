@@ -35,7 +35,9 @@ class Hybrid(MaskedAutoencoder):
     Args:
         encoder: what is trained and kept.
         contrast_weight: lambda; 0 is the masked autoencoder.
-        augment: gives the two views, a random window of the record at the least.
+        augment: gives the view that is rebuilt, a random window of the record at the least. What it adds to the signal
+            must be rebuilt too, so noise does not belong there.
+        augment_second: gives the view that is contrasted only; None takes `augment`.
         second: what the encoder sees of the second view, see above.
         dim, temperature: see `Contrast`.
         masked: further arguments of `MaskedAutoencoder`.
@@ -45,7 +47,8 @@ class Hybrid(MaskedAutoencoder):
     """
 
     def __init__(
-        self, encoder: Encoder, *, contrast_weight: float, augment: nn.Module | None = None, dim: int = 128,
+        self, encoder: Encoder, *, contrast_weight: float, augment: nn.Module | None = None,
+        augment_second: nn.Module | None = None, dim: int = 128,
         second: Literal["whole", "masked"] = "whole", temperature: float = 0.1, **masked: Any,
     ) -> None:  # fmt: skip
         if not contrast_weight >= 0:
@@ -53,7 +56,7 @@ class Hybrid(MaskedAutoencoder):
         if second not in ("whole", "masked"):
             raise InputError(f"The hybrid's second view is {second!r}.{nearest(second, ('whole', 'masked'))}")
         super().__init__(encoder, augment=augment, **masked)
-        self.second = second
+        self.second, self.augment_second = second, augment_second
         self.contrast_weight = contrast_weight
         # Made last, and only where it is used: with lambda = 0 the weights are those of the masked autoencoder.
         contrast = {"dim": dim, "temperature": temperature}
@@ -65,7 +68,7 @@ class Hybrid(MaskedAutoencoder):
         loss, pooled = self.reconstruction(augment(batch.signal))
         parts = {"reconstruction": loss.detach(), "contrast": loss.detach() * 0.0}
         if self.contrast is not None:
-            view = augment(batch.signal)
+            view = (self.augment_second or augment)(batch.signal)
             other = self.visible(view) if self.second == "masked" else self.encoder(view)[1]
             contrast = self.contrast(pooled, other)
             loss = loss + self.contrast_weight * contrast
@@ -76,5 +79,6 @@ class Hybrid(MaskedAutoencoder):
     def identity(self) -> dict[str, Any]:
         """See `MaskedAutoencoder.identity`."""
         temperature = None if self.contrast is None else self.contrast.temperature
-        own = {"contrast_weight": self.contrast_weight, "temperature": temperature, "second": self.second}
+        own = {"contrast_weight": self.contrast_weight, "temperature": temperature, "second": self.second,
+               "augment_second": repr(self.augment_second)}  # fmt: skip
         return super().identity | own

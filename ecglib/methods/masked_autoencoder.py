@@ -53,7 +53,7 @@ class MaskedAutoencoder(nn.Module):
         self.encoder = encoder
         self.masking = Masking(mask_ratio, lead_ratio=lead_mask_ratio, together=mask_together)
         backbone = encoder.backbone
-        self.cell = cell or backbone.stride
+        self.cell = backbone.stride if cell is None else cell
         if self.cell < 1 or (backbone.subsets and self.cell != backbone.stride):
             raise InputError(
                 f"A cell of {self.cell} samples cannot be hidden from {encoder.backbone_name}, whose tokens have "

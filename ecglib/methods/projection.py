@@ -32,5 +32,7 @@ class Contrast(nn.Module):
         self.temperature = temperature
 
     def forward(self, first: Tensor, second: Tensor) -> Tensor:
-        """Pooled vectors (B, F) of two views to a scalar."""
+        """Pooled vectors (B, F) of two views to a scalar. Raises InputError for fewer than two records."""
+        if len(first) < 2:  # before the batch norms meet it
+            raise InputError(f"A contrast needs at least two records in a batch, but was given {len(first)}.")
         return nt_xent(self.project(first), self.project(second), temperature=self.temperature)

@@ -240,6 +240,19 @@ def test_the_loss_is_that_of_the_hidden_cells(name):
 
 
 @every_backbone
+def test_mixed_precision_gives_nearly_the_same_loss_in_float32(name):
+    method, losses = make(name).eval(), []
+    for enabled in (False, True):
+        torch.manual_seed(2)
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            loss, pooled = method.reconstruction(signals())
+        assert loss.dtype == pooled.dtype == torch.float32
+        losses.append(float(loss.detach()))
+    assert losses[0] != losses[1]
+    assert losses[1] == pytest.approx(losses[0], rel=0.05)
+
+
+@every_backbone
 def test_it_learns_to_rebuild(name):
     """Sines that fill all leads: half of the times tell the other half."""
     time = torch.arange(160) / 100
