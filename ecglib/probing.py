@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from ecglib.cohort import Cohort
     from ecglib.methods.encoder import Encoder
+    from ecglib.methods.view import View
 
 STRENGTHS = (1e-3, 1e-2, 1e-1, 1.0)
 """scikit-learn's C, from strong to weak."""
@@ -105,6 +106,21 @@ class LinearProbe:
 
         return expit(self.logits(x))
 
+    def into(self, view: View) -> View:
+        """Make the view's head say what this probe says of the view's pooled vector; the view, changed.
+
+        Fine-tuning that begins there keeps what pre-training made, where a random head first pulls it apart (Kumar et
+        al. 2022, "Fine-tuning can distort pretrained features").
+        """
+        import torch
+
+        weight = np.stack([w for w, _ in self._weights]) / self.std  # (C, F)
+        bias = np.array([b for _, b in self._weights]) - weight @ self.mean  # (C,)
+        with torch.no_grad():
+            view.backbone.head.weight.copy_(torch.from_numpy(weight))
+            view.backbone.head.bias.copy_(torch.from_numpy(bias))
+        return view
+
     def _scaled(self, x: np.ndarray) -> np.ndarray:
         return (x - self.mean) / self.std
 
@@ -131,21 +147,34 @@ def said(p: np.ndarray, part: Cohort, *, model: str, seed: int, split: str, task
     )  # fmt: skip
 
 
-def linear(
-    x: Mapping[str, np.ndarray], parts: Mapping[str, Cohort], *, model: str, seed: int, task: str,
-    train: Cohort | None = None, strengths: Sequence[float] = STRENGTHS,
-) -> list[Predictions]:  # fmt: skip
-    """A linear probe from vectors {"train", "valid", "test"} of `parts`: what it says of the validation and test part.
+def fitted(
+    x: Mapping[str, np.ndarray], parts: Mapping[str, Cohort], *, task: str, train: Cohort | None = None,
+    strengths: Sequence[float] = STRENGTHS,
+) -> LinearProbe:  # fmt: skip
+    """A linear probe from vectors {"train", "valid"} of `parts`.
 
     train: a part of `parts["train"]` to learn from instead, such as a share of its labels; its vectors are found among
     those of the whole.
+
+    Raises:
+        InputError: records of `train` that are not of the training part, or as `LinearProbe.fit`.
     """
     train = parts["train"] if train is None else train
     rows = np.searchsorted(parts["train"].rows, train.rows)  # a part of a cohort keeps its rows in order
     if not np.array_equal(parts["train"].rows[rows % len(parts["train"])], train.rows):
         raise InputError("The records to learn from are not among the training part's.")
-    fitted = LinearProbe(strengths).fit(x["train"][rows], train.labels(task), x["valid"], parts["valid"].labels(task))
+    return LinearProbe(strengths).fit(
+        x["train"][rows], train.labels(task), x["valid"], parts["valid"].labels(task)
+    )  # fmt: skip
+
+
+def linear(
+    x: Mapping[str, np.ndarray], parts: Mapping[str, Cohort], *, model: str, seed: int, task: str,
+    train: Cohort | None = None, strengths: Sequence[float] = STRENGTHS,
+) -> list[Predictions]:  # fmt: skip
+    """What a linear probe (see `fitted`) says of the validation and the test part."""
+    probe = fitted(x, parts, task=task, train=train, strengths=strengths)
     return [
-        said(fitted.probabilities(x[name]), parts[name], model=model, seed=seed, split=name, task=task)
+        said(probe.probabilities(x[name]), parts[name], model=model, seed=seed, split=name, task=task)
         for name in x if name != "train"
     ]  # fmt: skip

@@ -83,7 +83,7 @@ lead_mask_ratio: float = 0.0  # share of the leads that are hidden whole, within
 mask_together: Literal["leads", "none"] = "leads"  # hide the same times in all leads, or each lead's own
 normalise_patches: bool = True  # the target is each cell by its own mean and deviation
 decoder_dim: int = 64  # of the masked autoencoder's decoder, which is thrown away
-contrast_weight: float = 0.1  # lambda of the hybrid; 0 is the masked autoencoder
+contrast_weight: float = 0.1  # lambda of the hybrid, tried on validation; 0 is the masked autoencoder
 second_view: Literal["whole", "masked"] = "whole"  # what the hybrid's encoder sees of the second window
 temperature: float = 0.1  # of every contrast; lower tells near neighbours apart more sharply
 lead_silence: float = 0.5  # RLM: probability of a lead to be silenced
@@ -103,7 +103,8 @@ fine_tuned: list[str] = ["MAE", "SimCLR", "hybrid"]  # which encoders are fine-t
 fine_tune_epochs: int = 12  # passes over all training labels
 few_label_steps: int = 300  # batches of a fine-tuning with fewer labels
 fine_tune_batch: int = 32  # records
-fine_tune_rate: float = 1e-3  # the learning rate's peak, of the head
+head_from_probe: bool = True  # fine-tuning begins with the linear probe as its head; else with a random one
+fine_tune_rate: float = 5e-4  # the learning rate's peak, of the head
 layer_decay: float = 0.75  # each layer's learning rate is this times that of the layer above
 scratch_rate: float = 3e-3  # the peak where training starts from random weights; the same for all layers
 probe_epochs: int = 15  # of the attention probe
@@ -422,7 +423,8 @@ for name, each in encoders.items():
 # ## Fine-tuning
 #
 # Every layer learns, the lower ones more slowly (`layer_decay`); with one rate for all, published foundation encoders
-# lose much of what they had. Training **from scratch** starts from the random weights that pre-training began with, with
+# lose much of what they had; and the head begins as the linear probe (`head_from_probe`), because a random one first
+# pulls apart what pre-training made. Training **from scratch** starts from the random weights that pre-training began with, with
 # one rate for all layers. Validation chooses the epoch of each.
 
 # %%
@@ -436,6 +438,8 @@ for (share, draw), (name, (each, decay, peak)) in product(shares, starts.items()
     part = shares[share, draw]
     torch.manual_seed(seed + draw)
     view = each.view(classes).to(device)
+    if head_from_probe and name != "from scratch":
+        probing.fitted(vectors[name], parts, task=task, train=part).into(view)
     train = part.batches(min(fine_tune_batch, len(part)), task=task, leads=pool.leads, device=device, shuffle=True,
                          drop_last=True, seed=seed + draw)  # fmt: skip
     epochs = fine_tune_epochs if share == 1 else max(1, round(few_label_steps / len(train)))
@@ -443,10 +447,8 @@ for (share, draw), (name, (each, decay, peak)) in product(shares, starts.items()
         epochs=epochs, learning_rate=peak, weight_decay=0.05, clip=1.0, precision=precision, seed=seed + draw,
         validate_every=max(1, epochs // 12),
     )  # fmt: skip
-    fit = training.fit(
-        FineTune(view, decay=decay, augment=for_labels), train, valid, settings=settings, progress="none",
-        checkpoints=run.checkpoint(f"tune-{name}-{share:g}-{draw}"), name=f"{name}, {share:.0%}",
-    )  # fmt: skip
+    fit = training.fit(FineTune(view, decay=decay, augment=for_labels), train, valid, settings=settings, progress="none",
+                       checkpoints=run.checkpoint(f"tune-{name}-{share:g}-{draw}"))  # fmt: skip
     tuned[share, draw, name] = view
     tunings.append({"start": name, "labels": f"{share:.0%}", "draw": draw + 1, **fit.summary()})
 
