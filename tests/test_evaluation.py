@@ -381,3 +381,27 @@ def test_numbers_are_told_apart_by_their_source():
     assert "300 test records" in table.loc[("ours", "student"), "where"]
     with pytest.raises(InputError, match="published or second-hand"):
         tables.source_table(rows, [{"model": "x", "source": "blog", "where": "y"}], models=["student"])
+
+
+def test_a_table_of_protocols_holds_what_was_measured():
+    rows = evaluate(runs(), protocol="all labels", data="made", metrics=("auc",), draws=20).rows
+    rows += evaluate(runs(("student",)), protocol="few labels", data="made", metrics=("auc",), draws=20).rows
+    names = {"few labels": "few", "all labels": "all"}
+    table = tables.protocol_table(rows, names, models=["teacher", "student"])
+    assert list(table.columns) == ["few", "all"]
+    assert table.loc["teacher", "few"] == "–"
+    alone = tables.model_table(tables.under(rows, "all labels"), ("auc",), models=["teacher", "student"])
+    assert table["all"].tolist() == alone["macro AUC"].tolist()
+    with pytest.raises(InputError, match=r"'all lables'.*all labels"):
+        tables.under(rows, "all lables")
+
+
+def test_a_site_without_thresholds_is_measured_without_f1():
+    tested = [run for run in runs() if run.split == "test"]
+    rows = evaluate(tested, protocol="", data="", thresholds_from=None, draws=20).rows
+    whole = evaluate(runs(), protocol="", data="", draws=20).rows
+    assert {row["metric"] for row in rows} == {row["metric"] for row in whole} - {
+        "f1", "precision", "recall", "threshold", "f1_seed_sd", "precision_seed_sd", "recall_seed_sd"
+    }  # fmt: skip
+    key = ("model", "metric", "class", "seed", "value", "low")
+    assert {tuple(row[k] for k in key) for row in rows} <= {tuple(row[k] for k in key) for row in whole}

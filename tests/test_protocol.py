@@ -151,3 +151,45 @@ def test_a_training_on_other_records_is_not_gone_on_from(cohort):
     assert one.batches(2, seed=0).identity == one.batches(2, seed=0).identity
     made = [one.batches(2), other.batches(2), one.batches(3), one.batches(2, seed=1), one.batches(2, leads=["I"])]
     assert len({str(batches.identity) for batches in made}) == 5
+
+
+def test_lists_are_checked_before_any_work():
+    protocol.known(way=(["a", "b"], ["a", "b", "c"]))
+    with pytest.raises(InputError, match=r"objectives names 'SimCRL'.*SimCLR"):
+        protocol.known(objectives=(["MAE", "SimCRL"], ["MAE", "SimCLR"]))
+    protocol.shares(shares=[0.01, 1.0], none=[])
+    for wrong in (0, -0.1, 1.1, float("nan")):
+        with pytest.raises(InputError, match="shares holds"):
+            protocol.shares(shares=[0.5, wrong])
+
+
+def test_a_second_site_gives_the_classes_that_both_know(cohort, tmp_path):
+    parts = protocol.split(cohort, "task", **FOLDS, rare="drop")  # MI, NORM
+    codes = {"B": "BBB", "I": "MI", "N": "NORM"}
+    signals = np.random.default_rng(1).integers(-900, 900, (4, 12, 50)).astype(np.int16)
+    records = pd.DataFrame(
+        {"record": list("wxyz"), "patient": list("wxyz"), "fold": None, "age": 50.0, "sex": "male",
+         "statements": [["B"], ["I"], ["B", "I"], []]}
+    )  # fmt: skip
+    common = {"rate": 10, "leads": LEADS, "scale": 0.001, "label_sets": {"task": codes}}
+    write(tmp_path / "site", signals, records, name="site", **common)
+    options = {"rate": 10, "cache": str(tmp_path), "records": 0}
+    site = protocol.second_site(str(tmp_path / "site"), parts, "task", **options)
+    assert site.classes("task") == ("MI",), "NORM is known there, but no record has it"
+    assert site.records["record"].tolist() == ["x", "y"]
+    assert protocol.second_site("", parts, "task", **options) is None
+    records["statements"] = [["B"]] * 4
+    write(tmp_path / "other", signals, records, name="other", **common)
+    with pytest.raises(InputError, match="none of which is among MI, NORM"):
+        protocol.second_site(str(tmp_path / "other"), parts, "task", **options)
+    with pytest.raises(InputError, match="holds records or patients of the train part"):
+        protocol.second_site(str(cohort.path), parts, "task", **options)
+
+
+def test_a_further_test_cohort_may_hold_test_records_but_no_training_record(cohort):
+    parts = protocol.split(cohort, "task", **FOLDS, rare="drop")
+    protocol.refuse_overlap(parts["test"], parts, against=("train", "valid"))
+    with pytest.raises(InputError, match="of the test part"):
+        protocol.refuse_overlap(parts["test"], parts)
+    with pytest.raises(InputError, match="of the train part"):
+        protocol.refuse_overlap(parts["train"], parts, against=("train", "valid"))
