@@ -2,13 +2,16 @@
 
     python -m ecglib.gallery reports/lead_kd/ptb_xl     copy a complete run into reports/gallery/, renew the README
 
-A run gets in only if it is complete, came from committed code and is small. The README's numbers are written here from
-the run's metrics.json, between its marks; a test tells when they lag.
+A run gets in only if it is complete, came from committed code and is small; its metrics are compressed, and predictions
+that would make it too large stay behind, which is said. The README's numbers are written here from the run's metrics,
+between its marks; a test tells when they lag. A mark may name a protocol by its end, `<!-- gallery NAME: END -->`; else
+the run's first is meant.
 """
 
 from __future__ import annotations
 
 import argparse
+import gzip
 import re
 import shutil
 import subprocess
@@ -37,7 +40,13 @@ def add(run: Path, gallery: Path) -> Path:
     git = record.record.get("git")
     if not git or git["dirty"]:
         raise InputError(f"{run} was made from code that is not committed; commit it, run again, then add it.")
-    size = sum((run / name).stat().st_size for name in KEPT)
+    packed = gzip.compress((run / "metrics.json").read_bytes(), mtime=0)  # no time in it: the same bytes each time
+    kept = [name for name in KEPT if name != "metrics.json"]
+    size = len(packed) + sum((run / name).stat().st_size for name in kept)
+    if size > MAX_BYTES:
+        kept.remove("predictions.parquet")
+        size -= (run / "predictions.parquet").stat().st_size
+        print(f"{run}: predictions.parquet stays behind, or the report would take more than {MAX_BYTES / 1e6:.0f} MB.")
     if size > MAX_BYTES:
         raise InputError(
             f"{run} takes {size / 1e6:.1f} MB; the gallery takes at most {MAX_BYTES / 1e6:.0f} MB a report."
@@ -45,8 +54,9 @@ def add(run: Path, gallery: Path) -> Path:
     place = gallery / f"{record.notebook}-{record.preset or 'default'}"
     with atomic.writing(place) as temporary:
         temporary.mkdir()
-        for name in KEPT:
+        for name in kept:
             shutil.copyfile(run / name, temporary / name)
+        (temporary / "metrics.json.gz").write_bytes(packed)
         photograph(temporary / "report.html", temporary / PICTURE)
     return place
 
@@ -67,18 +77,29 @@ def photograph(report: Path, picture: Path, *, width: int = 1100, height: int = 
     Image.open(picture).convert("RGB").quantize(128).save(picture, optimize=True)
 
 
-def block(place: Path) -> str:
-    """What the README says of a report in the gallery: its numbers, from its own metrics.json."""
+def block(place: Path, end: str | None = None) -> str:
+    """What the README says of a report in the gallery: the numbers of one protocol, from its own metrics.
+
+    end: of the protocol's name; None for the run's first.
+
+    Raises:
+        InputError: no protocol ends so.
+    """
     record = results.read(place)
-    main = record.rows[0]["protocol"]  # the others are conditions such as damaged pages, which the report shows
+    protocols = list(dict.fromkeys(row["protocol"] for row in record.rows))
+    main = next((name for name in protocols if end is None or name.endswith(end)), None)
+    if main is None:
+        raise InputError(f"No protocol of {place.name} ends in {end!r}; it has {'; '.join(protocols)}.")
     rows = [row for row in record.rows if row["protocol"] == main]
     models = [name for name in dict.fromkeys(row["model"] for row in rows) if " - " not in name]
     pairs = [name for name in dict.fromkeys(row["model"] for row in rows) if " - " in name]
     data = record.data[0]
     counts = ", ".join(f"{count:,} {part}" for part, count in data["counts"].items())
-    seeds = len({row["seed"] for row in record.rows if row["seed"] is not None})
-    lines = [f"{data['name']}, {data['records']:,} records ({counts}), {seeds} seed{'s' * (seeds > 1)}.", ""]
-    table = tables.model_table(rows, ("auc", "f1"), models=models)
+    seeds = len({row["seed"] for row in rows if row["seed"] is not None})
+    named = "" if end is None else f" {end[0].upper()}{end[1:]}."
+    lines = [f"{data['name']}, {data['records']:,} records ({counts}), {seeds} seed{'s' * (seeds > 1)}.{named}", ""]
+    metrics = [name for name in ("auc", "f1") if any(row["metric"] == name for row in rows)]
+    table = tables.model_table(rows, metrics, models=models)
     lines += [f"| model | {' | '.join(table.columns)} |", "|---|" + "---|" * len(table.columns)]
     lines += [f"| {name} | {' | '.join(row)} |" for name, row in zip(table.index, table.to_numpy(), strict=True)]
     lines += ["", *(f"- {tables.verdict(rows, *pair.split(' - '))}" for pair in pairs), ""]
@@ -89,9 +110,10 @@ def renew(readme: str, gallery: Path) -> str:
     """The README's text with each block between ``<!-- gallery NAME -->`` and ``<!-- end -->`` made anew."""
 
     def made(match: re.Match) -> str:
-        return f"{match[1]}\n{block(gallery / match[2])}{match[3]}"
+        return f"{match[1]}\n{block(gallery / match[2], match[3])}{match[4]}"
 
-    return re.sub(r"(<!-- gallery (\S+) -->)\n.*?(<!-- end -->)", made, readme, flags=re.DOTALL)
+    mark = r"(<!-- gallery (\S+?)(?:: ([^\n]+?))? -->)\n.*?(<!-- end -->)"
+    return re.sub(mark, made, readme, flags=re.DOTALL)
 
 
 def main(arguments: list[str] | None = None) -> int:

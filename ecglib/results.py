@@ -16,6 +16,7 @@ Every file is written under a temporary name and renamed, so that one that is th
 
 from __future__ import annotations
 
+import gzip
 import json
 import math
 from collections.abc import Callable, Iterable, Mapping
@@ -104,7 +105,9 @@ class Run:
         plain = [{key: _plain(value) for key, value in row.items()} for row in records]
         if faults := metric_faults(plain):
             raise ValueError(f"metrics.json: {faults[0]}")
-        atomic.write_json(self.path / "metrics.json", plain)
+        lines = ",\n".join(json.dumps(row, ensure_ascii=False, allow_nan=False) for row in plain)
+        with atomic.writing(self.path / "metrics.json") as temporary:  # a row a line: there may be ten thousand
+            temporary.write_text(f"[\n{lines}\n]\n", encoding="utf-8")
 
     def predictions(self, table: pd.DataFrame) -> None:
         """Writes predictions.parquet: a row per record, its id, labels and each model's probabilities."""
@@ -205,7 +208,13 @@ class RunRecord:
 
     @cached_property
     def rows(self) -> list[dict[str, Any]]:
-        """metrics.json as it stands."""
+        """metrics.json as it stands, or metrics.json.gz, as the gallery has it."""
+        packed = self.path / "metrics.json.gz"
+        if packed.is_file():
+            try:
+                return json.loads(gzip.decompress(packed.read_bytes()))
+            except (OSError, EOFError, ValueError) as error:
+                raise InputError(f"{packed}: not readable ({error}); add the run to the gallery again") from None
         return _read_json(self.path / "metrics.json", default=[])
 
     @cached_property

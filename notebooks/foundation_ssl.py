@@ -247,7 +247,7 @@ pd.DataFrame([[name, DESTROYS[name][1], DESTROYS[name][0]] for name in used], co
 # ## One encoder
 #
 # All objectives train the same encoder from the same random weights, on the same records in the same order, for the same
-# number of steps. The random encoder itself is a row of every table: on ECGs its linear probe is strong, because
+# number of steps (not the same arithmetic: whatever contrasts encodes two windows of a record). The random encoder itself is a row of every table: on ECGs its linear probe is strong, because
 # random convolutions already tell waves apart.
 
 # %%

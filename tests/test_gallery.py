@@ -59,8 +59,19 @@ def test_a_finished_run_is_copied(finished, tmp_path):
     place = gallery.add(finished, tmp_path / "gallery")
     assert place.name == "lead_kd-mine"
     there = {path.name for path in place.iterdir()}
-    assert there - {"report.png"} == set(gallery.KEPT)
-    assert (place / "metrics.json").read_bytes() == (finished / "metrics.json").read_bytes()
+    assert there - {"report.png"} == {*gallery.KEPT, "metrics.json.gz"} - {"metrics.json"}
+    assert results.read(place).rows == results.read(finished).rows
+    packed = (place / "metrics.json.gz").read_bytes()
+    gallery.add(finished, tmp_path / "again")
+    assert (tmp_path / "again" / place.name / "metrics.json.gz").read_bytes() == packed
+
+
+def test_predictions_that_make_it_too_large_stay_behind(finished, tmp_path, monkeypatch, capsys):
+    (finished / "predictions.parquet").write_bytes(b"x" * 5000)
+    monkeypatch.setattr(gallery, "MAX_BYTES", 4000)
+    place = gallery.add(finished, tmp_path / "gallery")
+    assert not (place / "predictions.parquet").exists()
+    assert "predictions.parquet stays behind" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -113,3 +124,16 @@ def test_the_committed_gallery_is_whole(place: Path):
     assert results.metric_faults(record.rows) == []
     page = (place / "report.html").read_text()
     assert not re.search(r"""(src|srcset)=["']https?:|url\(["']?https?:""", page)
+
+
+def test_a_mark_may_name_a_protocol_by_its_end(finished, tmp_path):
+    rows = [
+        row(model=m, metric="auc", value=v, protocol=p) for p, v in (("x, all", 0.8), ("x, few", 0.71)) for m in "ab"
+    ]
+    (finished / "metrics.json").write_text(json.dumps(rows))
+    place = gallery.add(finished, tmp_path / "gallery")
+    made = gallery.renew(f"<!-- gallery {place.name}: few -->\n<!-- end -->\n", tmp_path / "gallery")
+    assert "| a | 0.710 [0.700, 0.900] |" in made
+    assert "0.800" not in made
+    with pytest.raises(InputError, match="No protocol of lead_kd-mine ends in 'more'; it has x, all; x, few"):
+        gallery.block(place, "more")
