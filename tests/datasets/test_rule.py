@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ecglib.datasets.rule import Target, segment_names, starts, to_chunk, to_target
@@ -127,10 +127,25 @@ def test_missing_samples_stay_missing_and_spoil_nothing_else():
     holed[0, 2000:2500] = np.nan
     holed[1, :] = np.nan
     got = to_target(holed, ["V1", "V2"], 500, Target(100, None, ("V1", "V2")))[0]
-    np.testing.assert_array_equal(np.flatnonzero(np.isnan(got[0])), np.arange(400, 500))
+    np.testing.assert_array_equal(np.flatnonzero(np.isnan(got[0])), np.arange(400, 501))
     assert np.isnan(got[1]).all()
     far = np.r_[0:380, 520:1000]
     np.testing.assert_allclose(got[0, far], clean[0, far], atol=1e-3)
+
+
+@settings(deadline=None, max_examples=50)
+@given(rates=st.sampled_from([(500, 100), (257, 100), (100, 257), (100, 100)]), at=st.integers(0, 199))
+@example(rates=(500, 100), at=199)
+@example(rates=(257, 100), at=199)
+def test_one_missing_sample_is_not_lost(rates, at):
+    rate, to_rate = rates
+    signal = ecg(200)[:2]
+    signal[0, at] = np.inf if at % 2 else np.nan
+    got = to_target(signal, ["I", "II"], rate, Target(to_rate, None, ("I", "II")))[0]
+    missing = np.flatnonzero(np.isnan(got[0]))
+    assert len(missing) >= 1
+    assert np.abs(missing / to_rate - at / rate).max() <= 1 / min(rates)
+    assert np.isfinite(got[1]).all()
 
 
 def test_a_rate_in_no_small_ratio_is_refused():
@@ -192,6 +207,7 @@ def test_names_of_segments():
         ({"seconds": 0}, "seconds is 0, which is no whole number of samples"),
         ({"seconds": 0.123}, "seconds is 0.123"),
         ({"seconds": float("nan")}, "seconds is nan"),
+        ({"seconds": "10"}, "seconds is '10'"),
         ({"leads": "II"}, "leads is 'II'; give a list"),
         ({"leads": ()}, "leads is \\(\\)"),
         ({"leads": ("II", "ii")}, "lead II occurs twice"),
