@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 
 from ecglib.cohort import Cohort
@@ -11,6 +12,8 @@ from ecglib.errors import InputError
 __all__ = ["load"]
 
 SYNTHETIC = "synthetic"
+DETECTED = ("challenge", "cpsc2018", "mimic_iv_ecg", "ptb_diag", "mitbih")
+"""Modules that know their data set's folder (`found`) and bring its records to the rate asked for (`rule`)."""
 
 
 def load(
@@ -28,8 +31,10 @@ def load(
 
     Args:
         data: ``"synthetic"`` for the embedded cohort; or a folder: a cohort's own (cohort.json), PTB-XL's
-            (ptbxl_database.csv), or one of WFDB records, which gives a cohort without labels.
-        rate: Hz. The synthetic cohort is made at it, PTB-XL is read at it (100 or 500), others must have it.
+            (ptbxl_database.csv), LUDB's, one of those in `DETECTED` in its published layout, or one of WFDB records,
+            which gives a cohort without labels.
+        rate: Hz. The synthetic cohort is made at it, PTB-XL is read at it (100 or 500), those in `DETECTED` are brought
+            to it in segments of 10 s, others must have it.
         cache: where cohorts are built; one folder for each source, state of the source and choice of options.
         records, seed: of the synthetic cohort only.
         bad: records with missing samples or a flat lead are dropped or kept, and counted in the cohort's notes.
@@ -68,6 +73,11 @@ def load(
         own = rate if resample else ludb.RATE
         place = _place(cache, "ludb", own, ludb.key(source, rate=own))
         return _at_rate(ludb.build(source, place, rate=own, progress=progress), rate)
+    for name in DETECTED:
+        module = importlib.import_module(f"{__name__}.{name}")
+        if module.found(source):
+            place = _place(cache, name, rate, module.key(source, rate=rate, bad=bad))
+            return module.build(source, place, rate=rate, bad=bad, progress=progress)
     if wfdb_folder.holds_records(source):
         own = wfdb_folder.rate_of(source) if resample else rate
         place = _place(cache, source.resolve().name, own, wfdb_folder.key(source, rate=own, bad=bad))

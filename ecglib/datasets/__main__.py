@@ -1,23 +1,30 @@
 """`python -m ecglib.datasets build NAME SOURCE --to DIR`: build one cohort; exit status 2 on unusable input.
 
 `python -m ecglib.datasets verify DIR`: read all of a cohort and compare it with its fingerprint.
+
+`python -m ecglib.datasets get NAME --to DIR`, `list`, `check NAME DIR`: fetch a public collection, see
+`ecglib.datasets.download`.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib
 import sys
 from collections.abc import Sequence
 
 from ecglib.cohort import Cohort
+from ecglib.datasets import DETECTED, download
 from ecglib.errors import InputError, nearest
 
-NAMES = ("ptb_xl", "wfdb_folder", "synthetic")
+NAMES = ("ptb_xl", "wfdb_folder", "ludb", *DETECTED, "synthetic")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Returns the exit status; prints one sentence and no traceback on InputError."""
     options = _parser().parse_args(arguments)
+    if options.command not in ("build", "verify"):
+        return download.main(options)
     try:
         verify(options) if options.command == "verify" else build(options)
     except InputError as error:
@@ -50,6 +57,15 @@ def build(options: argparse.Namespace) -> Cohort:
 
         verify = False if options.no_verify else "auto"
         return ptb_xl.build(options.source, options.to, rate=options.rate, bad=options.bad, verify=verify)
+    if name in DETECTED:
+        module = importlib.import_module(f"ecglib.datasets.{name}")
+        more = {"seconds": options.seconds, "bad": options.bad}
+        return module.build(options.source, options.to, rate=options.rate, **more)
+    if name == "ludb":
+        from ecglib.datasets import ludb
+
+        verify = False if options.no_verify else "auto"
+        return ludb.build(options.source, options.to, rate=options.rate, verify=verify)
     from ecglib.datasets import wfdb_folder
 
     return wfdb_folder.build(options.source, options.to, rate=options.rate, bad=options.bad, limb=options.limb)
@@ -73,8 +89,12 @@ def _parser() -> argparse.ArgumentParser:
         help="wfdb_folder: take III, aVR, aVL, aVF as they are or from I and II (recorded)",
     )
     one.add_argument("--no-verify", action="store_true", help="do not compare with SHA256SUMS.txt")
+    one.add_argument(
+        "--seconds", type=float, default=10.0, help=f"{', '.join(DETECTED)}: cut records into segments so long (10)"
+    )
     one.add_argument("--records", type=int, default=2000, help="of the synthetic cohort (2000)")
     one.add_argument("--seed", type=int, default=0, help="of the synthetic cohort (0)")
+    download.add_parser(commands)
     two = commands.add_parser("verify", help="compare a cohort's folder with its fingerprint")
     two.add_argument("folder", metavar="DIR", help="the cohort's folder")
     return parser

@@ -112,9 +112,21 @@ def test_a_rate_that_cannot_be(cohort, tmp_path, rate):
         resampled(cohort, rate, tmp_path / "cache")
 
 
+def without_codes(source, to):
+    """The Challenge's records as anybody's WFDB records: without their codes, which make them the Challenge's."""
+    to.mkdir()
+    for path in source.iterdir():
+        if path.suffix == ".hea":
+            lines = path.read_text().splitlines()
+            (to / path.name).write_text("\n".join(line for line in lines if "Dx" not in line) + "\n")
+        else:
+            (to / path.name).write_bytes(path.read_bytes())
+    return to
+
+
 class TestLoad:
     def test_wfdb_records_of_another_rate(self, shared_data, tmp_path):
-        source = shared_data / "challenge-2021-sample"
+        source = without_codes(shared_data / "challenge-2021-sample", tmp_path / "records")
         cohort = load(source, rate=100, resample=True, cache=tmp_path, progress=False)
         assert (len(cohort), cohort.rate, cohort.length, len(cohort.leads)) == (9, 100, 1000, 12)  # one is flat
         native = load(source, rate=500, cache=tmp_path, progress=False)
@@ -125,8 +137,14 @@ class TestLoad:
         assert load(source, rate=500, resample=True, cache=tmp_path, progress=False).path == native.path
 
     def test_without_resample_the_rate_is_refused(self, shared_data, tmp_path):
+        source = without_codes(shared_data / "challenge-2021-sample", tmp_path / "records")
         with pytest.raises(InputError, match="says 500 Hz where rate is 100"):
-            load(shared_data / "challenge-2021-sample", rate=100, cache=tmp_path, progress=False)
+            load(source, rate=100, cache=tmp_path, progress=False)
+
+    def test_the_challenge_is_known_by_its_codes_and_brought_to_the_rate(self, shared_data, tmp_path):
+        cohort = load(shared_data / "challenge-2021-sample", rate=100, cache=tmp_path, progress=False)
+        assert (len(cohort), cohort.rate, cohort.length) == (9, 100, 1000)
+        assert "SB" in cohort.classes("challenge2021")
 
     def test_a_cohort_s_folder(self, cohort, tmp_path):
         made = load(cohort.path, rate=100, resample=True, cache=tmp_path / "cache", progress=False)

@@ -1,0 +1,293 @@
+"""CPSC2018 (also ICBEB2018): the 6,877 public twelve-lead records of the China Physiological Signal Challenge 2018.
+
+Source: Liu et al., An open access database for evaluating the algorithms of electrocardiogram rhythm and morphology
+abnormality detection, Journal of Medical Imaging and Health Informatics 8(7):1368-1373 (2018), doi
+10.1166/jmihi.2018.2442. A record is a MATLAB file (version 5) with one struct ECG of sex, age and data (12, T) in mV at
+500 Hz, from 6 to 60 s long; REFERENCE.csv gives it up to three of nine classes by number.
+
+All segments of a record have its classes, though a premature beat may lie in one of them only. Nothing says which
+records are of one person, so each is its own patient; folds are ours, by a checksum of the record's name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ecglib.cohort import Cohort
+from ecglib.cohort_write import reuse, write
+from ecglib.datasets import rule
+from ecglib.datasets.about import NOT_CHECKED, About
+from ecglib.datasets.progress import bar, built
+from ecglib.datasets.quality import Bad, Screen, count
+from ecglib.datasets.wfdb_files import Chunk, Expected, read_bytes
+from ecglib.errors import InputError
+from ecglib.leads import LEADS
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+VERSION = 1
+"""Of this builder; part of the key, so that a change of its rules builds anew."""
+
+TABLE = "REFERENCE.csv"
+COLUMNS = ("Recording", "First_label", "Second_label", "Third_label")
+CLASSES = ("Normal", "AF", "I-AVB", "LBBB", "RBBB", "PAC", "PVC", "STD", "STE")
+"""By their numbers in REFERENCE.csv, from 1."""
+RATE = 500  # Hz, of every published record; the files do not say it
+SCALE = 0.001  # mV per count
+
+ABOUT = About(
+    name="cpsc2018",
+    title="China Physiological Signal Challenge 2018 (ICBEB2018), training set",
+    version="2018",
+    url="http://2018.icbeb.org/Challenge.html",
+    licence=NOT_CHECKED,
+    citation=(
+        "Liu F, Liu C, Zhao L, Zhang X, Wu X, Xu X, Liu Y, Ma C, Wei S, He Z, Li J, Kwee ENY. An Open Access Database "
+        "for Evaluating the Algorithms of Electrocardiogram Rhythm and Morphology Abnormality Detection. Journal of "
+        "Medical Imaging and Health Informatics 8(7), 1368-1373 (2018). https://doi.org/10.1166/jmihi.2018.2442"
+    ),
+    records=6877,
+    size_gb=NOT_CHECKED,
+    rate=RATE,
+    leads=12,
+    labels=f"one to three of nine classes a record: {', '.join(CLASSES)}",
+    traps=(
+        "Records last from 6 to 60 s: the shorter ones are dropped, tiled or padded as asked, the longer ones cut.",
+        "Labels are of whole records, so a segment labelled PAC or PVC may hold no such beat.",
+        "The same records are in the PhysioNet challenges of 2020 and 2021: a model trained on those has seen them.",
+        "The test set was never published, so folds are ours.",
+        "Patients are not given, so records of one person may lie in several folds.",
+    ),
+)
+
+
+def found(source: Path) -> bool:
+    """Whether `source` holds REFERENCE.csv with this data set's columns, in itself or in a folder of it."""
+    return any(_first_line(file).startswith(",".join(COLUMNS[:2])) for file in _tables(source))
+
+
+def build(
+    source: str | Path,
+    to: str | Path,
+    *,
+    rate: int,
+    bad: Bad = "drop",
+    seconds: float = 10,
+    longer: rule.Longer = "segment",
+    shorter: rule.Shorter = "drop",
+    progress: bool = True,
+) -> Cohort:
+    """Read CPSC2018 once and write it as a cohort; where `to` holds that cohort already, open it.
+
+    The task "cpsc" holds the nine classes; the column source_record says which record a segment is of.
+
+    Args:
+        source: the folder with REFERENCE.csv and the .mat files, in whatever folders below. to: the cohort's folder.
+        rate: Hz, to which the 500 Hz of the records are resampled.
+        bad: what to do with segments that have missing samples or a flat lead; see :class:`Screen`.
+        seconds, longer, shorter: the segments; see :mod:`ecglib.datasets.rule`.
+
+    Raises:
+        InputError: no CPSC2018; a file that is missing, cut short or of another layout; a record listed twice or with a
+            label that is none of the nine; a rate that 500 Hz cannot be brought to; a full disk.
+    """
+    source, to = Path(source).absolute(), Path(to).absolute()
+    target = rule.Target(rate, seconds, longer=longer, shorter=shorter)
+    table = _table_file(source)
+    files = _files(source)
+    built_from = _key(source, table, files, bad, target)
+    if (to / "cohort.json").exists():
+        return reuse(to, built_from)
+    labels = _read_table(table)
+    if missing := [record for record in labels if record not in files]:
+        raise InputError(
+            f"{source} lacks {count(len(missing))} that {TABLE} lists, {missing[0]}.mat the first; get the rest."
+        )
+    reader = _Reader(labels, files, target)
+    screen = Screen(reader.names, bad, Expected(LEADS, target.rate, target.samples, SCALE), checksum_error=False)
+
+    def records() -> tuple[pd.DataFrame, list[str]]:
+        return reader.table(screen.kept), [*reader.notes(), *screen.notes()]
+
+    notes = [
+        "Every record counts as its own patient; folds are ours, by a checksum of the record's name.",
+        "A segment has the labels of its whole record.",
+    ]
+    if unlisted := len(files) - len(labels):
+        notes.append(f"{count(unlisted)} left out, not being in {TABLE}.")
+    cohort = write(
+        to,
+        screen(reader(progress)),
+        records,
+        name=ABOUT.name,
+        rate=target.rate,
+        leads=target.leads,
+        scale=SCALE,
+        key=built_from,
+        source=f"CPSC2018, {ABOUT.url}",
+        source_version=ABOUT.version,
+        citation=ABOUT.citation,
+        licence=ABOUT.licence,
+        notes=notes,
+        label_sets={"cpsc": {name: name for name in CLASSES}},
+    )
+    built(cohort, progress)
+    return cohort
+
+
+def key(
+    source: str | Path,
+    *,
+    rate: int,
+    bad: Bad = "drop",
+    seconds: float = 10,
+    longer: rule.Longer = "segment",
+    shorter: rule.Shorter = "drop",
+) -> str:
+    """What `build` would be building: another key when the table, the files there or the options change."""
+    source = Path(source).absolute()
+    target = rule.Target(rate, seconds, longer=longer, shorter=shorter)
+    return _key(source, _table_file(source), _files(source), bad, target)
+
+
+def read_record(file: Path) -> tuple[np.ndarray, float, str | None]:
+    """(12, T) float32 mV in the canonical order, age in years or NaN, and "male", "female" or None.
+
+    Raises:
+        InputError: a file that is missing, damaged, or no record of CPSC2018.
+    """
+    from scipy.io import loadmat
+
+    content = read_bytes(str(file))
+    try:
+        ecg = loadmat(io.BytesIO(content), squeeze_me=True, struct_as_record=False)["ECG"]
+        signal = np.asarray(ecg.data, np.float32)
+        ages, sex = np.atleast_1d(ecg.age), str(ecg.sex).strip().lower()
+        age = float(ages[0]) if ages.size else np.nan
+    except Exception as error:  # scipy raises nearly anything on a bad file
+        raise InputError(
+            f"{file} is no record of CPSC2018 or damaged ({type(error).__name__}); get it again."
+        ) from None
+    if signal.ndim != 2 or len(signal) != len(LEADS) or not signal.shape[1]:
+        raise InputError(f"{file} holds data of the shape {signal.shape} where (12, samples) is needed; get it again.")
+    if np.isinf(signal).any():
+        raise InputError(f"{file} holds samples that are infinite; get it again.")
+    sexes = {"m": "male", "f": "female", "male": "male", "female": "female"}
+    return signal, age if 0 <= age <= 120 else np.nan, sexes.get(sex)
+
+
+class _Reader:
+    """Reads the records one by one, and remembers of which record each segment is."""
+
+    def __init__(self, labels: dict[str, list[str]], files: dict[str, Path], target: rule.Target) -> None:
+        self._labels, self._files, self._target = labels, files, target
+        self.names: list[str] = []
+        self._rows: list[tuple[str, float, str | None]] = []  # record, age, sex of each segment
+        self._short: list[str] = []
+
+    def __call__(self, progress: bool) -> Iterator[Chunk]:
+        records = ([record] for record in self._labels)
+        for (record,) in bar(records, len(self._labels), "CPSC2018", progress):
+            signal, age, sex = read_record(self._files[record])
+            segments = rule.to_target(signal, LEADS, RATE, self._target)  # (12, T) -> (S, 12, T')
+            self.names += rule.segment_names(record, len(segments))
+            self._rows += [(record, age, sex)] * len(segments)
+            if len(segments):
+                yield rule.to_chunk(segments, SCALE)
+            else:
+                self._short.append(record)
+        if not self.names:
+            raise InputError(f"no record of {TABLE} is {self._target.seconds:g} s long; choose shorter segments.")
+
+    def notes(self) -> list[str]:
+        if not self._short:
+            return []
+        return [f"{count(len(self._short))} dropped, being shorter than {self._target.seconds:g} s."]
+
+    def table(self, kept: np.ndarray) -> pd.DataFrame:
+        """One row a segment that stays; `kept` (segments,) bool."""
+        import pandas as pd
+
+        rows = [(name, *row) for name, row, stays in zip(self.names, self._rows, kept, strict=True) if stays]
+        frame = pd.DataFrame(rows, columns=["record", "source_record", "age", "sex"])
+        return frame.assign(
+            patient=frame["source_record"],
+            fold=[zlib.crc32(record.encode()) % 10 + 1 for record in frame["source_record"]],
+            statements=[self._labels[record] for record in frame["source_record"]],
+        )
+
+
+def _tables(source: Path) -> list[Path]:
+    """REFERENCE.csv in `source`, else those in its folders."""
+    if (source / TABLE).is_file():
+        return [source / TABLE]
+    return sorted(source.glob(f"*/{TABLE}"))
+
+
+def _first_line(file: Path) -> str:
+    with open(file, "rb") as handle:
+        return handle.readline(200).decode("utf-8-sig", "replace")
+
+
+def _table_file(source: Path) -> Path:
+    if not source.is_dir():
+        raise InputError(f"{source} is no folder; give the folder of CPSC2018 that holds {TABLE}.")
+    files = _tables(source)
+    if len({file.read_bytes() for file in files}) != 1:
+        what = f"holds {len(files)} different {TABLE}" if files else f"holds no {TABLE}"
+        raise InputError(f"{source} {what}; give the folder of CPSC2018 with the one that belongs to its records.")
+    return files[0]
+
+
+def _files(source: Path) -> dict[str, Path]:
+    """{record: file} of the .mat files below `source`."""
+    files: dict[str, Path] = {}
+    for file in sorted(source.rglob("*.mat")):
+        if file.stem in files:
+            raise InputError(f"{file.name} lies both in {files[file.stem].parent} and in {file.parent}; remove one.")
+        files[file.stem] = file
+    return files
+
+
+def _read_table(file: Path) -> dict[str, list[str]]:
+    """{record: its classes} in the table's order."""
+    import pandas as pd
+
+    try:
+        raw = pd.read_csv(file, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+    except (ValueError, OSError) as error:  # the parser's and the decoder's errors are ValueErrors
+        raise InputError(f"{file} cannot be read ({str(error).splitlines()[0]}); get the file again.") from None
+    if missing := [name for name in COLUMNS if name not in raw.columns]:
+        raise InputError(f"{file} has no column {', '.join(missing)}, so it is no table of CPSC2018; get it again.")
+    if raw.empty:
+        raise InputError(f"{file} lists no record; get the file again.")
+    named = {str(k): name for k, name in enumerate(CLASSES, start=1)}
+    labels: dict[str, list[str]] = {}
+    for row, (record, *cells) in enumerate(raw[list(COLUMNS)].itertuples(index=False), start=2):
+        record, numbers = record.strip(), [cell.strip() for cell in cells if cell.strip()]
+        if not record or record in labels:
+            what = f"the Recording {record!r} a second time" if record else "no Recording"
+            raise InputError(f"{file} has {what} in row {row}; get the file again.")
+        if wrong := [number for number in numbers if number not in named] or [""][len(numbers) :]:
+            raise InputError(f"{file} has the label {wrong[0]!r} in row {row}, where 1 to 9 are defined; get it again.")
+        labels[record] = list(dict.fromkeys(named[number] for number in numbers))
+    return labels
+
+
+def _key(source: Path, table: Path, files: dict[str, Path], bad: str, target: rule.Target) -> str:
+    """Folder, table, names and sizes of the records, options, builder."""
+    options = [bad, target.rate, target.seconds, target.longer, target.shorter]
+    digest = hashlib.sha256(json.dumps([VERSION, str(source), options]).encode())
+    digest.update(table.read_bytes())
+    for record, file in sorted(files.items()):
+        digest.update(f"{record} {file.stat().st_size}\n".encode())
+    return f"cpsc2018 {digest.hexdigest()}"

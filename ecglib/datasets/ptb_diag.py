@@ -1,0 +1,284 @@
+"""PTB Diagnostic ECG Database: 549 records of 290 people at 1000 Hz, twelve leads and the Frank leads, with diagnoses.
+
+Source: Bousseljot et al., Nutzung der EKG-Signaldatenbank CARDIODAT der PTB über das Internet, Biomedizinische Technik
+40, Ergänzungsband 1, S 317 (1995); PhysioNet, doi 10.13026/C28C71. (PTB-XL is another set.) A record stands as WFDB
+files in its patient's folder; age, sex and the reason for admission are comments of its header.
+
+Records are one to two minutes long and are cut into segments. The Frank leads vx, vy, vz are passed over. Folds are
+ours: the patient's number modulo 10, plus 1.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ecglib.cohort import Cohort
+from ecglib.cohort_write import reuse, write
+from ecglib.datasets import rule, wfdb_files, wfdb_folder
+from ecglib.datasets.about import NOT_CHECKED, About
+from ecglib.datasets.progress import bar, built
+from ecglib.datasets.quality import Bad, Screen, count
+from ecglib.errors import InputError
+from ecglib.leads import LEADS
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+VERSION = 1
+"""Of this builder; part of the key, so that a change of its rules builds anew."""
+
+RATE = 1000  # Hz, of every published record
+SCALE = 1 / 2000  # mV per count of the published records
+CLASSES = {
+    "Healthy control": "Healthy control",
+    "Myocardial infarction": "Myocardial infarction",
+    "Cardiomyopathy": "Cardiomyopathy/Heart failure",
+    "Heart failure (NYHA 2)": "Cardiomyopathy/Heart failure",
+    "Heart failure (NYHA 3)": "Cardiomyopathy/Heart failure",
+    "Heart failure (NYHA 4)": "Cardiomyopathy/Heart failure",
+    "Bundle branch block": "Bundle branch block",
+    "Dysrhythmia": "Dysrhythmia",
+    "Hypertrophy": "Myocardial hypertrophy",
+    "Myocardial hypertrophy": "Myocardial hypertrophy",
+    "Valvular heart disease": "Valvular heart disease",
+    "Myocarditis": "Myocarditis",
+    "Stable angina": "Miscellaneous",
+    "Unstable angina": "Miscellaneous",
+    "Palpitation": "Miscellaneous",
+}
+"""Reasons for admission, and the nine classes of the database's own description; what is miscellaneous is ours."""
+INFARCTION = {"Myocardial infarction": "infarction", "Healthy control": "control"}
+DETAILS = {
+    "ecg date": "ecg_date",
+    "acute infarction (localization)": "acute_infarction",
+    "former infarction (localization)": "former_infarction",
+    "additional diagnoses": "additional_diagnoses",
+}
+"""Further comments of the headers that are kept, and their columns."""
+
+ABOUT = About(
+    name="ptb-diagnostic",
+    title="PTB Diagnostic ECG Database",
+    version="1.0.0",
+    url="https://physionet.org/content/ptbdb/1.0.0/",
+    licence=NOT_CHECKED,
+    citation=(
+        "Bousseljot R, Kreiseler D, Schnabel A. Nutzung der EKG-Signaldatenbank CARDIODAT der PTB über das Internet. "
+        "Biomedizinische Technik 40, Ergänzungsband 1, S 317 (1995). https://doi.org/10.13026/C28C71"
+    ),
+    records=549,
+    size_gb=NOT_CHECKED,
+    rate=RATE,
+    leads="15: the twelve and Frank's vx, vy, vz",
+    labels="one reason for admission a record, in the header's comments",
+    traps=(
+        "290 people have one to five records each, and a record makes a dozen segments: folds go by patient.",
+        "About two thirds of the records are of infarctions: accuracy says little, and no clinic has such a share.",
+        "Some records give no reason for admission (n/a): they have no statement.",
+        "The reason is the patient's, not a reading of this very record.",
+        "Most of its records are in the PhysioNet challenges of 2020 and 2021 too.",
+    ),
+)
+
+_COMMENT = re.compile(r"^#[ \t]*([^:\r\n]+?)[ \t]*:[ \t]*([^\r\n]*?)[ \t]*$", re.MULTILINE)
+_PATIENT = re.compile(r"patient(\d+)")
+
+
+def found(source: Path) -> bool:
+    """Whether `source` holds records in folders named patientNNN with a reason for admission."""
+    header = next(iter(sorted(source.glob("patient[0-9]*/s[0-9]*.hea"))), None)
+    return header is not None and "reason for admission" in _comments(header)
+
+
+def build(
+    source: str | Path,
+    to: str | Path,
+    *,
+    rate: int,
+    bad: Bad = "drop",
+    seconds: float = 10,
+    longer: rule.Longer = "segment",
+    shorter: rule.Shorter = "drop",
+    progress: bool = True,
+) -> Cohort:
+    """Read the PTB Diagnostic Database once and write it as a cohort; where `to` holds that cohort already, open it.
+
+    The task "admission" holds the nine classes, "infarction" only infarction and control. The table also holds
+    source_record, reason, ecg_date, acute_infarction, former_infarction and additional_diagnoses.
+
+    Args:
+        source: the folder with the folders patient001 to patient294. to: the cohort's folder.
+        rate: Hz, to which the 1000 Hz of the records are resampled.
+        bad: what to do with segments that have missing samples or a flat lead; see :class:`Screen`.
+        seconds, longer, shorter: the segments; see :mod:`ecglib.datasets.rule`.
+
+    Raises:
+        InputError: no such database; a record that is missing, cut short or of another rate, or lacks leads; a rate
+            that 1000 Hz cannot be brought to; a full disk.
+    """
+    source, to = Path(source).absolute(), Path(to).absolute()
+    target = rule.Target(rate, seconds, longer=longer, shorter=shorter)
+    stems = _find(source)
+    built_from = _key(source, stems, bad, target)
+    if (to / "cohort.json").exists():
+        return reuse(to, built_from)
+    table, notes = _table(stems)
+    reader = _Reader(stems, target)
+    screen = Screen(
+        reader.names, bad, wfdb_files.Expected(LEADS, target.rate, target.samples, SCALE), checksum_error=False
+    )
+
+    def records() -> tuple[pd.DataFrame, list[str]]:
+        rows = table.iloc[np.array(reader.of)[screen.kept]].reset_index(drop=True)
+        rows.insert(0, "record", [name for name, stays in zip(reader.names, screen.kept) if stays])
+        return rows, [*reader.notes(), *screen.notes()]
+
+    cohort = write(
+        to,
+        screen(reader(progress)),
+        records,
+        name=ABOUT.name,
+        rate=target.rate,
+        leads=target.leads,
+        scale=SCALE,
+        key=built_from,
+        source=f"{ABOUT.title}, {ABOUT.url}",
+        source_version=ABOUT.version,
+        citation=ABOUT.citation,
+        licence=ABOUT.licence,
+        notes=["Folds are ours: the patient's number modulo 10, plus 1.", *notes],
+        label_sets={"admission": CLASSES, "infarction": INFARCTION},
+    )
+    built(cohort, progress)
+    return cohort
+
+
+def key(
+    source: str | Path,
+    *,
+    rate: int,
+    bad: Bad = "drop",
+    seconds: float = 10,
+    longer: rule.Longer = "segment",
+    shorter: rule.Shorter = "drop",
+) -> str:
+    """What `build` would be building: another key when the headers there or the options change."""
+    source = Path(source).absolute()
+    return _key(source, _find(source), bad, rule.Target(rate, seconds, longer=longer, shorter=shorter))
+
+
+class _Reader:
+    """Reads the records one by one, and remembers of which record each segment is."""
+
+    def __init__(self, stems: Sequence[str], target: rule.Target) -> None:
+        self._stems, self._target = stems, target
+        self.names: list[str] = []
+        self.of: list[int] = []
+        self._short = 0
+
+    def __call__(self, progress: bool) -> Iterator[wfdb_files.Chunk]:
+        stems = ([stem] for stem in self._stems)
+        for at, (stem,) in enumerate(bar(stems, len(self._stems), ABOUT.title, progress)):
+            segments, chunk = self._segments(stem)
+            self.names += rule.segment_names(_name(stem), len(segments))
+            self.of += [at] * len(segments)
+            if len(segments):
+                cut = rule.to_chunk(segments, SCALE)
+                cut.agree[:], cut.clipped[:] = chunk.agree, cut.clipped | chunk.clipped
+                yield cut
+            else:
+                self._short += 1
+        if not self.names:
+            raise InputError(f"no record is {self._target.seconds:g} s long; choose shorter segments.")
+
+    def _segments(self, stem: str) -> tuple[np.ndarray, wfdb_files.Chunk]:
+        """(S, 12, T') mV and the record as it was read."""
+        length = wfdb_files.layout_of(f"{stem}.hea").length
+        if not length:
+            raise InputError(f"{stem}.hea says no number of samples; get the record again.")
+        expected = wfdb_files.Expected(LEADS, RATE, length, SCALE, exact=False)
+        (chunk,) = wfdb_files.read([stem], expected, threads=1)
+        counts = chunk.signals[0]  # (12, T)
+        mv = np.where(counts == wfdb_files.MISSING, np.float32(np.nan), counts * np.float32(SCALE))
+        return rule.to_target(mv, LEADS, RATE, self._target), chunk
+
+    def notes(self) -> list[str]:
+        if not self._short:
+            return []
+        return [f"{count(self._short)} dropped, being shorter than {self._target.seconds:g} s."]
+
+
+def _name(stem: str) -> str:
+    """ "patient001/s0010_re": as the set's RECORDS has it."""
+    return "/".join(Path(stem).parts[-2:])
+
+
+def _find(source: Path) -> list[str]:
+    stems = wfdb_folder.find(source)
+    for stem in stems:
+        if not _PATIENT.fullmatch(Path(stem).parent.name):
+            raise InputError(
+                f"{stem}.hea lies in no folder patientNNN; give the folder of the PTB Diagnostic Database."
+            )
+    if len(set(stems)) < len(stems):
+        twice = next(stem for stem in stems if stems.count(stem) > 1)
+        raise InputError(f"{source / 'RECORDS'} lists {_name(twice)} twice; get the file again.")
+    return stems
+
+
+def _comments(header: Path) -> dict[str, str]:
+    """{"reason for admission": "Myocardial infarction", ...}: names in lower case, without those that are n/a."""
+    text = wfdb_files.read_bytes(str(header)).decode("latin1")
+    pairs = ((name.lower(), value) for name, value in _COMMENT.findall(text))
+    return {name: value for name, value in pairs if value.lower() not in ("", "n/a", "unknown")}
+
+
+def _table(stems: Sequence[str]) -> tuple[pd.DataFrame, list[str]]:
+    """One row a record, without its name; and notes."""
+    import pandas as pd
+
+    said = [_comments(Path(f"{stem}.hea")) for stem in stems]
+    patients = [Path(stem).parent.name for stem in stems]
+    reasons = [comments.get("reason for admission") for comments in said]
+    ages = pd.to_numeric(pd.Series([comments.get("age") for comments in said], dtype=object), errors="coerce")
+    frame = pd.DataFrame(
+        {
+            "source_record": [_name(stem) for stem in stems],
+            "patient": patients,
+            "fold": [int(_PATIENT.fullmatch(patient)[1]) % 10 + 1 for patient in patients],
+            "age": ages.astype(float),
+            "sex": [
+                sex if (sex := comments.get("sex", "").lower()) in ("male", "female") else None for comments in said
+            ],
+            "statements": [[reason] if reason else [] for reason in reasons],
+            "reason": pd.Series(reasons, dtype=object),
+            **{
+                column: pd.Series([comments.get(n) for comments in said], dtype=object) for n, column in DETAILS.items()
+            },
+        }
+    )
+    notes = []
+    if without := reasons.count(None):
+        notes.append(f"{count(without)} without a reason for admission.")
+    if other := [reason for reason in reasons if reason and reason not in CLASSES]:
+        few = ", ".join(sorted(set(other))[:5])
+        notes.append(f"{count(len(other))} with a reason for admission that is in no class ({few}).")
+    return frame, notes
+
+
+def _key(source: Path, stems: Sequence[str], bad: str, target: rule.Target) -> str:
+    """Folder, contents of the headers, options, builder."""
+    options = [bad, target.rate, target.seconds, target.longer, target.shorter]
+    digest = hashlib.sha256(json.dumps([VERSION, str(source), options]).encode())
+    for stem in stems:
+        digest.update(f"{os.path.relpath(stem, source)}\n".encode())
+        digest.update(wfdb_files.read_bytes(f"{stem}.hea"))
+    return f"ptb-diagnostic {digest.hexdigest()}"
