@@ -93,7 +93,7 @@ def block(place: Path, end: str | None = None) -> str:
     rows = [row for row in record.rows if row["protocol"] == main]
     models = [name for name in dict.fromkeys(row["model"] for row in rows) if " - " not in name]
     pairs = [name for name in dict.fromkeys(row["model"] for row in rows) if " - " in name]
-    data = record.data[0]
+    data = next((each for each in record.data if each["counts"]), record.data[0])  # the one with parts was judged on
     counts = ", ".join(f"{count:,} {part}" for part, count in data["counts"].items())
     seeds = len({row["seed"] for row in rows if row["seed"] is not None})
     named = "" if end is None else f" {end[0].upper()}{end[1:]}."
