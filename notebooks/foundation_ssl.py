@@ -178,10 +178,10 @@ further = [
     datasets.load(folder, rate=rate, cache=cache, bad=bad_records, resample=True, progress=False)
     for folder in pretrain_on
 ]
+run.data(cohort, **{name: len(part) for name, part in parts.items()})
 for extra in further:
     protocol.refuse_overlap(extra, parts)
     run.data(extra, role="pre-training, without labels")
-run.data(cohort, **{name: len(part) for name, part in parts.items()})
 
 # %%
 site = protocol.second_site(second_site, parts, task, rate=rate, cache=cache, records=records)
@@ -648,7 +648,7 @@ if ludb:
         train_delineator(head, learn.signal_mv(leads=pool.leads), *target["train"], epochs=delineation_epochs,
                          learning_rate=3e-3, seed=seed, device=device)  # fmt: skip
         maps[name] = head.predict(torch.from_numpy(judge.signal_mv(leads=pool.leads))).numpy()
-maps.keys() if maps else Markdown("No `ludb` was given.")
+Markdown(f"{len(learn)} records to learn from, {len(judge)} to judge." if maps else "No `ludb` was given.")
 
 # %%
 if maps:
