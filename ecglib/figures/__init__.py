@@ -4,13 +4,25 @@ paper: ECG paper at true scale · cohort: splits and labels · curves: training,
 intervals: values and differences with their 95 % intervals · page: pages, where a network looks, where it errs ·
 robustness: scores over severities and layouts, the panels that are needed · pretraining: signals rebuilt, losses,
 scores over labels, records and protocols · embedding: records on a map · delineation: where waves begin and end ·
-style: colours, sizes and `show`.
+explore: what a cohort is made of, two side by side · style: colours, sizes and `show`.
 """
 
 from ecglib.figures.cohort import co_occurrence, split_overview
 from ecglib.figures.curves import agreement, learning_curves, reliability_diagram, roc_pr
 from ecglib.figures.delineation import delineation
 from ecglib.figures.embedding import class_maps, embedding_map, project
+from ecglib.figures.explore import (
+    amplitudes,
+    browse,
+    class_shares,
+    distributions,
+    fold_overview,
+    people,
+    rates_by_class,
+    record_page,
+    record_strips,
+    spectra,
+)
 from ecglib.figures.intervals import forest, lead_sweep, paired_forest, per_class
 from ecglib.figures.page import page_attention, page_attentions, pages, worst_pages
 from ecglib.figures.paper import ecg_page, ecg_strips
@@ -27,15 +39,20 @@ from ecglib.figures.style import palette, png, show
 
 __all__ = [
     "agreement",
+    "amplitudes",
+    "browse",
     "by_condition",
     "by_protocol",
     "class_maps",
+    "class_shares",
     "co_occurrence",
     "delineation",
+    "distributions",
     "ecg_page",
     "ecg_strips",
     "embedding_map",
     "few_label_curves",
+    "fold_overview",
     "forest",
     "lead_importance",
     "lead_sweep",
@@ -46,16 +63,21 @@ __all__ = [
     "pages",
     "paired_forest",
     "palette",
+    "people",
     "per_class",
     "png",
     "project",
+    "rates_by_class",
     "reconstruction",
     "reconstructions",
+    "record_page",
+    "record_strips",
     "reliability_diagram",
     "robustness",
     "roc_pr",
     "scaling_curve",
     "show",
+    "spectra",
     "split_overview",
     "worst_pages",
 ]
