@@ -19,7 +19,7 @@ from ecglib.signals import Standardise
 TEXT = (REPO / "README.md").read_text()
 COMMANDS = sorted(
     set(re.findall(r"^((?:make|\.venv/bin/\S+) .*?)(?:\s{2,}#.*)?$", TEXT, re.MULTILINE))
-    | set(re.findall(r"^\| `([^`]+)` \|", TEXT, re.MULTILINE)) - {"lead_kd", "image_kd", "foundation_ssl", "explore_cohort"}
+    | set(re.findall(r"^\| `([^`]+)` \|", TEXT, re.MULTILINE)) - {path.stem for path in (REPO / "notebooks").iterdir()}
 )
 SNIPPETS = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
 
