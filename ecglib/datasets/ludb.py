@@ -11,6 +11,9 @@ Rules for what the annotation files hold, with how often in the published 200 re
 - Marks of one kind that are nested, "((tt))", are several drawings of one wave: their medians count (2 in record 116).
 - A wave without a peak has its kind from the wave behind it: what comes before T is QRS, before QRS P, before P T (1 in
   record 8).
+- In every published record each lead's gain is its own peak-to-peak in counts, so that each lead spans 1 mV: shapes and
+  times hold, amplitudes and the relations among leads do not (in counts, III = II - I holds exactly). The gains stay
+  as published, and the cohort says that its voltages are nominal.
 Age ">89" becomes 90, to be read as "90 or more". The data set has no folds: ours are the record's number modulo 10,
 plus 1.
 """
@@ -29,6 +32,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from ecglib.cohort import Cohort
+from ecglib.cohort_info import NOMINAL
 from ecglib.cohort_write import reuse, write
 from ecglib.datasets import wfdb_files
 from ecglib.datasets.progress import bar, built
@@ -39,7 +43,7 @@ from ecglib.leads import LEADS
 if TYPE_CHECKING:
     import pandas as pd
 
-VERSION = 1
+VERSION = 2
 """Of this builder; part of the key, so that a change of its rules builds anew."""
 
 TABLE, SUMS = "ludb.csv", "SHA256SUMS.txt"
@@ -99,6 +103,7 @@ def build(
     screen = Screen(table["record"].tolist(), "keep", expected, checksum_error=False)
     chunks = wfdb_files.read(stems, expected, sums=_sums(source, verify))
     notes.append("Folds are ours: the record's number modulo 10, plus 1.")
+    notes.append(f"{NOMINAL}: each lead's header gives it the gain at which it spans 1 mV, whatever the others span.")
     if rate != RATE:
         notes.append(f"Resampled from {RATE} to {rate} Hz.")
     cohort = write(

@@ -255,3 +255,10 @@ class TestRealRecords:
                      "Irregular sinus rhythm": 2, "Atrial fibrillation": 15, "Atrial flutter, typical": 3}  # fmt: skip
         assert {name: counts[name] for name in published} == published
         cohort.verify()
+
+
+def test_every_published_lead_spans_one_millivolt(shared_data, tmp_path):
+    """Why the cohort says that its voltages are nominal: the published gains are each lead's own range."""
+    cohort = ludb.build(shared_data / "ludb", tmp_path / "c", progress=False)
+    np.testing.assert_allclose(np.ptp(cohort.signal_mv(), axis=2), 1.0, atol=0.0011)
+    assert cohort.info.title == "ludb, nominal voltages"
