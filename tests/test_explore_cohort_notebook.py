@@ -137,6 +137,6 @@ def test_real_records_of_two_kinds_side_by_side(shared_data, tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
     whole(tmp_path / "out")
     rates = results.read(tmp_path / "out").metrics.query("metric == 'heart_rate_median'").set_index(["data", "class"])
-    assert rates.loc[("ludb", "Sinus bradycardia"), "value"] < 60
+    assert rates.loc[("ludb, nominal voltages", "Sinus bradycardia"), "value"] < 60
     assert rates.loc[("ptb-xl", "SBRAD"), "value"] < 60
     assert rates.loc[("ptb-xl", "STACH"), "value"] > 100
