@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from ecglib.cohort import Cohort
 
 T = TypeVar("T")
-_SHARE = 0.5  # of the free memory that a resident cohort may take: the rest is the model's
+RESIDENT_SHARE = 0.5  # of the free memory that a resident cohort may take: the rest is the model's
 _AHEAD = 3  # batches that the thread keeps ready
 _PART = 64 << 20  # bytes of int16 that are copied to the device at a time
 _on_device: WeakValueDictionary[Any, Tensor] = WeakValueDictionary()
@@ -296,7 +296,7 @@ def _fits(batches: Batches, resident: Literal["auto"] | bool) -> bool:
             f"resident=True needs {needed / 1e9:.1f} GB on {batches.device}, where {free / 1e9:.1f} GB are free; "
             f"use resident='auto', which streams."
         )
-    return resident is True or needed <= _SHARE * free
+    return resident is True or needed <= RESIDENT_SHARE * free
 
 
 def _key(batches: Batches) -> Any:

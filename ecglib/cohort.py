@@ -67,6 +67,7 @@ class Cohort:
         self.info = info
         self._signals = signals  # (N of the folder, L, T) int16, mapped
         self._rows = rows  # positions in the folder, or None for all
+        self._every: np.ndarray | None = None
         self._whole = whole or self
         self._records: pd.DataFrame | None = None
 
@@ -106,7 +107,9 @@ class Cohort:
     @property
     def rows(self) -> np.ndarray:
         """(N,) int64: the positions of these records in signals.npy."""
-        return np.arange(self.info.records) if self._rows is None else self._rows
+        if self._rows is None and self._every is None:
+            self._every = np.arange(self.info.records)  # made once: batches ask for it at every step
+        return self._every if self._rows is None else self._rows
 
     @property
     def records(self) -> pd.DataFrame:

@@ -62,7 +62,7 @@ def indices(have: Sequence[str], want: Sequence[str]) -> list[int]:
         raise InputError(f"the leads {want!r} should be a list of names such as [{want!r}].")
     place: dict[str, int] = {}
     for k, name in enumerate(have):
-        lead = _canonical_or_raw(name)
+        lead = canonical_or_raw(name)
         if lead in place:
             raise InputError(f"lead {lead} occurs twice among {', '.join(map(str, have))}.")
         place[lead] = k
@@ -75,7 +75,7 @@ def indices(have: Sequence[str], want: Sequence[str]) -> list[int]:
     return found
 
 
-def _canonical_or_raw(name: str) -> str:
+def canonical_or_raw(name: str) -> str:
     try:
         return canonical(name)
     except InputError:
@@ -111,7 +111,7 @@ def limb_residual(signal: Array, leads: Sequence[str] = LEADS) -> Array:
     """
     if signal.shape[-2] != len(leads):
         raise InputError(f"the signal has {signal.shape[-2]} leads where {len(leads)} names are given.")
-    present = {_canonical_or_raw(name): k for k, name in enumerate(leads)}
+    present = {canonical_or_raw(name): k for k, name in enumerate(leads)}
     i, ii = indices(leads, ["I", "II"])
     derived = derive_limb(signal[..., i, :], signal[..., ii, :])  # 4 x (..., T)
     pairs = [(present[name], d) for name, d in zip(LEADS[2:6], derived) if name in present]

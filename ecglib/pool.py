@@ -20,7 +20,7 @@ from torch import Tensor
 
 from ecglib import devices, signals
 from ecglib import leads as lead_names
-from ecglib.batches import _SHARE, Batch, Batches, order
+from ecglib.batches import RESIDENT_SHARE, Batch, Batches, order
 from ecglib.cohort import Cohort
 from ecglib.errors import InputError
 
@@ -73,7 +73,7 @@ class Pool:
         self._edges = np.cumsum([0, *map(len, cohorts)])  # cohort p holds positions edges[p] to edges[p + 1] - 1
         if resident == "auto":  # decided for all together: each alone would take half of what the others left
             needed = sum(2 * len(cohort) * len(self.leads) * cohort.length for cohort in cohorts)
-            resident = needed <= _SHARE * devices.free_memory(self.device)
+            resident = needed <= RESIDENT_SHARE * devices.free_memory(self.device)
         common = {"leads": self.leads, "device": self.device, "resident": resident}
         self.parts = tuple(Batches(cohort, batch_size, **common) for cohort in cohorts)
         if not len(self):
@@ -213,7 +213,7 @@ def _common_rate(cohorts: Sequence[Cohort]) -> int:
 
 def _common_leads(cohorts: Sequence[Cohort]) -> tuple[str, ...]:
     """The leads that all have, in canonical order."""
-    have = [set(map(lead_names._canonical_or_raw, cohort.leads)) for cohort in cohorts]
+    have = [set(map(lead_names.canonical_or_raw, cohort.leads)) for cohort in cohorts]
     common = tuple(lead for lead in lead_names.LEADS if lead in reduce(set.intersection, have))
     if not common:
         said = "; ".join(f"{cohort.info.name} has {', '.join(cohort.leads)}" for cohort in cohorts)

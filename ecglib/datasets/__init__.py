@@ -70,9 +70,10 @@ def load(
         cohort = ptb_xl.build(source, place, rate=own, bad=bad, progress=progress)
         return resampled(cohort, rate, cache, progress=progress) if resample else cohort
     if (source / ludb.TABLE).is_file():
-        own = rate if resample else ludb.RATE
-        place = _place(cache, "ludb", own, ludb.key(source, rate=own))
-        return _at_rate(ludb.build(source, place, rate=own, progress=progress), rate)
+        if not resample and rate != ludb.RATE:
+            raise InputError(f"{source} is at {ludb.RATE} Hz where rate is {rate}; set rate to {ludb.RATE}.")
+        place = _place(cache, "ludb", rate, ludb.key(source, rate=rate))
+        return ludb.build(source, place, rate=rate, progress=progress)
     for name in DETECTED:
         module = importlib.import_module(f"{__name__}.{name}")
         if module.found(source):

@@ -27,7 +27,7 @@ import numpy as np
 
 from ecglib.datasets.wfdb_files import MISSING, Chunk
 from ecglib.errors import InputError, nearest
-from ecglib.leads import LEADS, _canonical_or_raw, canonical, derive_limb, indices
+from ecglib.leads import LEADS, canonical, canonical_or_raw, derive_limb, indices
 
 Longer = Literal["segment", "crop"]
 Shorter = Literal["drop", "tile", "pad"]
@@ -141,7 +141,7 @@ def to_chunk(segments: np.ndarray, scale: float) -> Chunk:
 
 def _choose(signal: np.ndarray, leads: Sequence[str], wanted: Sequence[str]) -> np.ndarray:
     """(L, T) to the leads `wanted` (L', T), deriving limb leads that are missing."""
-    names = [_canonical_or_raw(name) for name in leads]
+    names = [canonical_or_raw(name) for name in leads]
     indices(names, [])  # refuses a lead that occurs twice
     place = {name: k for k, name in enumerate(names)}
     limb = [lead for lead in LEADS[:6] if lead in place][:2]

@@ -22,7 +22,7 @@ import numpy as np
 
 from ecglib import leads as lead_names
 from ecglib.errors import InputError
-from ecglib.leads import _canonical_or_raw
+from ecglib.leads import canonical_or_raw
 
 MISSING = np.iinfo(np.int16).min
 """WFDB's mark for "no sample" in format 16, kept by :func:`read` for missing samples of every format."""
@@ -190,7 +190,7 @@ def _layout(
     return Layout(
         rate=float(record[0].partition("/")[0].partition("(")[0]),
         length=int(record[1]),
-        leads=tuple(_canonical_or_raw(name) for name in names),
+        leads=tuple(canonical_or_raw(name) for name in names),
         scale=scales[0][0] if plain else None,
         offset=int(match[1] or 0) if match else 0,
     )
@@ -275,7 +275,7 @@ def layout_of(header: str) -> Layout:
     layout, _, _ = parse(text, header)
     if layout is None:
         record = _by_wfdb("rdheader", header)
-        layout = Layout(record.fs, record.sig_len, tuple(map(_canonical_or_raw, record.sig_name or ())), None, 0)
+        layout = Layout(record.fs, record.sig_len, tuple(map(canonical_or_raw, record.sig_name or ())), None, 0)
     return layout
 
 
@@ -300,7 +300,7 @@ def _read_slow(
         for name in set(record.file_name or ()):
             signal = os.path.join(os.path.dirname(stem), name)
             check_sum(signal, read_bytes(signal), sums)
-    names = tuple(_canonical_or_raw(name) for name in record.sig_name)
+    names = tuple(canonical_or_raw(name) for name in record.sig_name)
     check(Layout(record.fs, record.sig_len, names, None, 0), expected, file)
     try:
         factors = [_MILLIVOLTS[unit.lower()] for unit in record.units]

@@ -28,7 +28,7 @@ def forest(rows: Iterable[Mapping], *, metric: str = "auc", of: str = "macro", m
         for i, (model, look) in enumerate(looks(models, colours).items()):
             each = seeds.get(model, [])
             ax.plot(each, [i + 0.24] * len(each), "o", mfc="none", mec=look["color"], ms=4, label="seeds")
-            _interval(ax, table.loc[model], i, look)
+            draw_interval(ax, table.loc[model], i, look)
         _names(ax, table.loc[list(models)], sign=False)
         open_dots = "; open dots: seeds" if seeds else ""
         ax.set_xlabel(f"{label(metric, of)}, {split} records, with 95 % interval over patients{open_dots}")
@@ -52,7 +52,7 @@ def paired_forest(rows: Iterable[Mapping], *, pairs: Sequence[tuple[str, str]], 
         for i, name in enumerate(names):
             apart = table.loc[name, "low"] > 0 or table.loc[name, "high"] < 0
             colour = COLOURS[0] if apart else SOFT
-            _interval(ax, table.loc[name], i, {"color": colour, "marker": "o"})
+            draw_interval(ax, table.loc[name], i, {"color": colour, "marker": "o"})
         _names(ax, table if labels is None else table.set_axis(list(labels)), sign=True)
         reach = 1.08 * np.nanmax(np.abs(np.append(table[["low", "high", "value"]].to_numpy(float), 0.001)))
         ax.set_xlim(-reach, reach)
@@ -78,7 +78,7 @@ def _forest(count: int) -> tuple[Figure, Axes]:
     return fig, ax
 
 
-def _interval(ax: Axes, row: pd.Series, place: float, look: Mapping[str, str], *, vertical: bool = False) -> None:
+def draw_interval(ax: Axes, row: pd.Series, place: float, look: Mapping[str, str], *, vertical: bool = False) -> None:
     """A dot with its interval at `place`; nothing where the value is not defined."""
     if pd.isna(row["value"]):
         return
@@ -112,7 +112,7 @@ def per_class(rows: Iterable[Mapping], *, metric: str = "auc", models: Sequence[
         for i, (model, look) in enumerate(looks(models, colours).items()):
             part = table[table["model"] == model].set_index("class")
             for c, name in enumerate(names):
-                _interval(ax, part.loc[name], c + step * (i - (len(models) - 1) / 2), look)
+                draw_interval(ax, part.loc[name], c + step * (i - (len(models) - 1) / 2), look)
             ax.plot([], [], **look, ms=6, lw=2, label=model)
         for c in range(0, len(names), 2):
             ax.axhspan(c - 0.5, c + 0.5, color="#f5f5f5", lw=0, zorder=0)
@@ -142,7 +142,7 @@ def lead_sweep(rows: Iterable[Mapping], series: Mapping[str, Mapping[str, str]],
             table = summary(rows, metric=metric, of=of, models=wanted, split=split).set_index("model")
             for lead, model in series[name].items():
                 place = leads.index(lead) + 0.22 * (i - (len(series) - 1) / 2)
-                _interval(ax, table.loc[model], place, look, vertical=True)
+                draw_interval(ax, table.loc[model], place, look, vertical=True)
             ax.plot([], [], **look, ms=6, lw=2, label=name)
         if reference is not None:
             row = summary(rows, metric=metric, of=of, models=[reference], split=split).iloc[0]

@@ -12,8 +12,8 @@ from matplotlib.lines import Line2D
 
 from ecglib.errors import InputError, nearest
 from ecglib.figures.curves import HISTORY_LABELS
-from ecglib.figures.intervals import _interval
-from ecglib.figures.robustness import DASHES, _values
+from ecglib.figures.intervals import draw_interval
+from ecglib.figures.robustness import DASHES, with_intervals
 from ecglib.figures.style import (
     COLOURS,
     INK,
@@ -228,12 +228,14 @@ def _log_curves(
     for model, rows in points.items():
         rows = sorted(rows, key=lambda row: row[0])
         x = np.array([row[0] for row in rows]) * beside[model][0]
-        value, low, high = _values([row[1:] for row in rows], repr(model)).T
+        value, low, high = with_intervals([row[1:] for row in rows], repr(model)).T
         ax.vlines(x, low, high, color=look[model]["color"], lw=1.8, zorder=2)
         ax.plot(x, value, **look[model], ms=5.5, lw=1.2, zorder=3, label=model)
         handles.append(Line2D([], [], **look[model], lw=2, ms=6, label=model))
     for i, (name, given) in enumerate((references or {}).items()):
-        ((value, low, high),) = _values([given if np.ndim(given) else (given, None, None)], f"The reference {name!r}")
+        ((value, low, high),) = with_intervals(
+            [given if np.ndim(given) else (given, None, None)], f"The reference {name!r}"
+        )
         drawn = {"color": (colours or {}).get(name, TEACHERS[i % len(TEACHERS)]), "ls": DASHES[i % len(DASHES)]}
         ax.axhspan(low, high, color=drawn["color"], alpha=0.1, lw=0, zorder=0)
         ax.axhline(value, **drawn, lw=1.3, zorder=1)
@@ -281,7 +283,7 @@ def by_protocol(
             part = table[table["protocol"] == protocol].set_index("model")
             for place, (model, look) in enumerate(looks(models, colours).items()):
                 if model in part.index:
-                    _interval(ax, part.loc[model], place, look)
+                    draw_interval(ax, part.loc[model], place, look)
             if reference in part.index:
                 ax.axvline(part.loc[reference, "value"], color=SOFT, lw=1, ls=DASHES[0], zorder=1)
             values = part["value"].reindex(list(models))

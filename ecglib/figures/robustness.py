@@ -90,7 +90,7 @@ def by_condition(
             colour = look[model]["color"]
             if len({row[0] for row in rows}) < len(rows):
                 raise InputError(f"{model!r} has a condition twice.")
-            table = _values([row[1:] for row in rows], repr(model))
+            table = with_intervals([row[1:] for row in rows], repr(model))
             for (name, *_), (value, low, high) in zip(rows, table, strict=True):
                 x = names.index(name) + step * (i - (len(points) - 1) / 2)
                 ax.plot([x, x], [low, high], color=colour, lw=2, solid_capstyle="butt", zorder=2)
@@ -155,7 +155,7 @@ def lead_importance(
     return fig
 
 
-def _values(rows: Sequence[Sequence], whose: str) -> np.ndarray:
+def with_intervals(rows: Sequence[Sequence], whose: str) -> np.ndarray:
     """(n, 3) value, low, high; where there is no interval, both ends are the value."""
     if any(len(row) != 3 for row in rows):
         raise InputError(f"A point of {whose} is no (position, value, low, high).")
@@ -172,7 +172,7 @@ def _curve(points: Sequence[Sequence], whose: str) -> np.ndarray:
     at = np.array([float(point[0]) for point in points])
     if not ((at >= 0) & (at <= 1)).all() or len(set(at)) < len(at):
         raise InputError(f"The severities of {whose} must be different numbers from 0 to 1, got {at.tolist()}.")
-    curve = np.column_stack([at, _values([point[1:] for point in points], whose)])  # (n, 4)
+    curve = np.column_stack([at, with_intervals([point[1:] for point in points], whose)])  # (n, 4)
     return curve[np.argsort(at)]
 
 

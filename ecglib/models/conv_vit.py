@@ -1,8 +1,8 @@
 """CNN + ViT: convolutions see the wave, a transformer sees the record.
 
 "Foundation Models for Electrocardiograms" (arXiv 2407.07110) is told to use a "CNN + ViT" encoder; its widths, depths
-and strides were not found. Ours: the stem of XResNet-1d at full time resolution and three strided stages of one
-residual block each, all leads together, down to one token per 16 samples; then a plain vision transformer over time.
+and strides were not found. Ours: a convolution and three residual blocks of XResNet-1d, each of stride 2, all leads
+together, down to one token per 16 samples; then a plain vision transformer over time.
 """
 
 from __future__ import annotations
