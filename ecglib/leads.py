@@ -76,6 +76,7 @@ def indices(have: Sequence[str], want: Sequence[str]) -> list[int]:
 
 
 def canonical_or_raw(name: str) -> str:
+    """The canonical name of a lead, or `name` itself where it is none of the twelve."""
     try:
         return canonical(name)
     except InputError:
