@@ -34,13 +34,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ecglib.cohort import Cohort
-from ecglib.cohort_write import reuse, write
+from ecglib.cohort_write import reuse
 from ecglib.datasets import rule, wfdb_files
 from ecglib.datasets.about import NOT_CHECKED, About
 from ecglib.datasets.challenge_codes import CHALLENGE_2020, CHALLENGE_2021
 from ecglib.datasets.challenge_headers import SCALE, Header, find, has_codes, notes, read_header, walk
-from ecglib.datasets.progress import bar, built
-from ecglib.datasets.quality import Bad, Screen, count
+from ecglib.datasets.progress import bar
+from ecglib.datasets.quality import Bad, count
+from ecglib.datasets.segmented import write_segments
 from ecglib.errors import InputError
 from ecglib.leads import LEADS
 
@@ -123,33 +124,14 @@ def build(
     headers = [read_header(stem, source, mend_gains) for stem in stems]
     reader = _Reader(headers, target)
     expected = wfdb_files.Expected(target.leads, target.rate, _samples(headers, target), SCALE)  # of what is screened
-    screen = Screen(reader.names, bad, expected, checksum_error=False)
     codes = sorted({code for header in headers for code in header.codes or ()})
-
-    def records() -> tuple[pd.DataFrame, list[str]]:
-        return reader.table(screen.kept, source), [*reader.notes(), *screen.notes()]
-
-    cohort = write(
-        to,
-        screen(reader(progress)),
-        records,
-        name=ABOUT.name,
-        rate=target.rate,
-        leads=target.leads,
-        scale=SCALE,
-        key=built_from,
-        source=f"PhysioNet/CinC Challenges 2020 and 2021, {ABOUT.url}",
-        citation=ABOUT.citation,
-        licence=ABOUT.licence,
+    label_sets = {"challenge2021": CHALLENGE_2021, "challenge2020": CHALLENGE_2020}
+    return write_segments(
+        to, reader(progress), reader.names, lambda kept: (reader.table(kept, source), reader.notes()), about=ABOUT,
+        expected=expected, bad=bad, key=built_from, source=f"PhysioNet/CinC Challenges 2020 and 2021, {ABOUT.url}",
         notes=notes(headers, mend_gains),
-        label_sets={
-            "challenge2021": CHALLENGE_2021,
-            "challenge2020": CHALLENGE_2020,
-            **({"all": {code: code for code in codes}} if codes else {}),
-        },
-    )
-    built(cohort, progress)
-    return cohort
+        label_sets=label_sets | ({"all": {code: code for code in codes}} if codes else {}), progress=progress,
+    )  # fmt: skip
 
 
 def key(

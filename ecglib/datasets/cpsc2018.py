@@ -22,11 +22,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ecglib.cohort import Cohort
-from ecglib.cohort_write import reuse, write
+from ecglib.cohort_write import reuse
 from ecglib.datasets import rule
 from ecglib.datasets.about import NOT_CHECKED, About
-from ecglib.datasets.progress import bar, built
-from ecglib.datasets.quality import Bad, Screen, count
+from ecglib.datasets.progress import bar
+from ecglib.datasets.quality import Bad, count
+from ecglib.datasets.segmented import write_segments
 from ecglib.datasets.wfdb_files import Chunk, Expected, read_bytes
 from ecglib.errors import InputError
 from ecglib.leads import LEADS
@@ -113,35 +114,18 @@ def build(
             f"{source} lacks {count(len(missing))} that {TABLE} lists, {missing[0]}.mat the first; get the rest."
         )
     reader = _Reader(labels, files, target)
-    screen = Screen(reader.names, bad, Expected(LEADS, target.rate, target.samples, SCALE), checksum_error=False)
-
-    def records() -> tuple[pd.DataFrame, list[str]]:
-        return reader.table(screen.kept), [*reader.notes(), *screen.notes()]
-
     notes = [
         "Every record counts as its own patient; folds are ours, by a checksum of the record's name.",
         "A segment has the labels of its whole record.",
     ]
     if unlisted := len(files) - len(labels):
         notes.append(f"{count(unlisted)} left out, not being in {TABLE}.")
-    cohort = write(
-        to,
-        screen(reader(progress)),
-        records,
-        name=ABOUT.name,
-        rate=target.rate,
-        leads=target.leads,
-        scale=SCALE,
-        key=built_from,
-        source=f"CPSC2018, {ABOUT.url}",
-        source_version=ABOUT.version,
-        citation=ABOUT.citation,
-        licence=ABOUT.licence,
-        notes=notes,
-        label_sets={"cpsc": {name: name for name in CLASSES}},
-    )
-    built(cohort, progress)
-    return cohort
+    return write_segments(
+        to, reader(progress), reader.names, lambda kept: (reader.table(kept), reader.notes()), about=ABOUT,
+        expected=Expected(LEADS, target.rate, target.samples, SCALE), bad=bad, key=built_from,
+        source=f"CPSC2018, {ABOUT.url}", source_version=ABOUT.version, notes=notes,
+        label_sets={"cpsc": {name: name for name in CLASSES}}, progress=progress,
+    )  # fmt: skip
 
 
 def key(

@@ -22,11 +22,12 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from ecglib.cohort import Cohort
-from ecglib.cohort_write import reuse, write
+from ecglib.cohort_write import reuse
 from ecglib.datasets import rule, wfdb_files
 from ecglib.datasets.about import About
-from ecglib.datasets.progress import bar, built
-from ecglib.datasets.quality import Bad, Screen, count
+from ecglib.datasets.progress import bar
+from ecglib.datasets.quality import Bad, count
+from ecglib.datasets.segmented import rows_of, write_segments
 from ecglib.errors import InputError, nearest
 from ecglib.leads import LEADS, indices
 
@@ -128,35 +129,16 @@ def build(
     stems = [os.path.join(source, path) for path in table.pop("path")]
     expected = _expected(f"{stems[0]}.hea")
     reader = _Reader(table["source_record"].tolist(), stems, expected, target)
-    wanted = wfdb_files.Expected(LEADS, target.rate, target.samples, expected.scale)
-    screen = Screen(reader.names, bad, wanted, checksum_error=False)
-
-    def records() -> tuple[pd.DataFrame, list[str]]:
-        rows = table.iloc[np.array(reader.of)[screen.kept]].reset_index(drop=True)
-        rows.insert(0, "record", [name for name, stays in zip(reader.names, screen.kept) if stays])
-        return rows, screen.notes()
-
     notes.insert(0, "Folds are ours: a checksum of the patient modulo 10, plus 1.")
     if left_out:
         notes.append(f"{count(left_out)} left out, being listed and not there.")
-    cohort = write(
-        to,
-        screen(bar(reader(), len(stems), "MIMIC-IV-ECG", progress)),
-        records,
-        name=ABOUT.name,
-        rate=target.rate,
-        leads=target.leads,
-        scale=expected.scale,
-        key=built_from,
-        source=f"MIMIC-IV-ECG, {ABOUT.url}",
-        source_version=ABOUT.version,
-        citation=ABOUT.citation,
-        licence=ABOUT.licence,
-        notes=notes,
-        label_sets={"machine": {line: line for line in STATEMENTS}},
-    )
-    built(cohort, progress)
-    return cohort
+    return write_segments(
+        to, bar(reader(), len(stems), "MIMIC-IV-ECG", progress), reader.names,
+        lambda kept: (rows_of(table, reader.of, reader.names, kept), ()), about=ABOUT,
+        expected=wfdb_files.Expected(LEADS, target.rate, target.samples, expected.scale), bad=bad, key=built_from,
+        source=f"MIMIC-IV-ECG, {ABOUT.url}", source_version=ABOUT.version, notes=notes,
+        label_sets={"machine": {line: line for line in STATEMENTS}}, progress=progress,
+    )  # fmt: skip
 
 
 def key(

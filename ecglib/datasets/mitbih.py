@@ -25,11 +25,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ecglib.cohort import Cohort
-from ecglib.cohort_write import reuse, write
+from ecglib.cohort_write import reuse
 from ecglib.datasets import rule, wfdb_folder
 from ecglib.datasets.about import About
-from ecglib.datasets.progress import bar, built
-from ecglib.datasets.quality import Bad, Screen, count
+from ecglib.datasets.progress import bar
+from ecglib.datasets.quality import Bad, count
+from ecglib.datasets.segmented import write_segments
 from ecglib.datasets.wfdb_files import Chunk, Expected, layout_of, read_bytes
 from ecglib.errors import InputError, nearest
 from ecglib.leads import LEADS
@@ -135,33 +136,15 @@ def build(
     if (to / "cohort.json").exists():
         return reuse(to, built_from)
     reader = _Reader(stems, target, leads)
-    names = leads or CHANNELS
-    screen = Screen(reader.names, bad, Expected(names, target.rate, target.samples, SCALE), checksum_error=False)
-
-    def records() -> tuple[pd.DataFrame, list[str]]:
-        return reader.table(screen.kept), [*reader.notes(), *screen.notes()]
-
-    cohort = write(
-        to,
-        screen(reader(progress)),
-        records,
-        name=ABOUT.name,
-        rate=target.rate,
-        leads=names,
-        scale=SCALE,
-        key=built_from,
-        source=f"{ABOUT.title}, {ABOUT.url}",
-        source_version=ABOUT.version,
-        citation=ABOUT.citation,
-        licence=ABOUT.licence,
-        notes=[
-            "Folds are ours: the number of the patient's first record modulo 10, plus 1; 201 and 202 are one patient.",
-            *([] if leads else ["The leads are the records' two channels, whatever they are; the table names them."]),
-        ],
-        label_sets={"aami": {name: name for name in CLASSES}},
-    )
-    built(cohort, progress)
-    return cohort
+    notes = ["Folds are ours: the number of the patient's first record modulo 10, plus 1; 201 and 202 are one patient."]
+    if leads is None:
+        notes.append("The leads are the records' two channels, whatever they are; the table names them.")
+    return write_segments(
+        to, reader(progress), reader.names, lambda kept: (reader.table(kept), reader.notes()), about=ABOUT,
+        expected=Expected(leads or CHANNELS, target.rate, target.samples, SCALE), bad=bad, key=built_from,
+        source=f"{ABOUT.title}, {ABOUT.url}", source_version=ABOUT.version, notes=notes,
+        label_sets={"aami": {name: name for name in CLASSES}}, progress=progress,
+    )  # fmt: skip
 
 
 def key(

@@ -21,11 +21,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ecglib.cohort import Cohort
-from ecglib.cohort_write import reuse, write
+from ecglib.cohort_write import reuse
 from ecglib.datasets import rule, wfdb_files, wfdb_folder
 from ecglib.datasets.about import NOT_CHECKED, About
-from ecglib.datasets.progress import bar, built
-from ecglib.datasets.quality import Bad, Screen, count
+from ecglib.datasets.progress import bar
+from ecglib.datasets.quality import Bad, count
+from ecglib.datasets.segmented import rows_of, write_segments
 from ecglib.errors import InputError
 from ecglib.leads import LEADS
 
@@ -132,33 +133,14 @@ def build(
         return reuse(to, built_from)
     table, notes = _table(stems)
     reader = _Reader(stems, target)
-    screen = Screen(
-        reader.names, bad, wfdb_files.Expected(LEADS, target.rate, target.samples, SCALE), checksum_error=False
-    )
-
-    def records() -> tuple[pd.DataFrame, list[str]]:
-        rows = table.iloc[np.array(reader.of)[screen.kept]].reset_index(drop=True)
-        rows.insert(0, "record", [name for name, stays in zip(reader.names, screen.kept) if stays])
-        return rows, [*reader.notes(), *screen.notes()]
-
-    cohort = write(
-        to,
-        screen(reader(progress)),
-        records,
-        name=ABOUT.name,
-        rate=target.rate,
-        leads=target.leads,
-        scale=SCALE,
-        key=built_from,
-        source=f"{ABOUT.title}, {ABOUT.url}",
-        source_version=ABOUT.version,
-        citation=ABOUT.citation,
-        licence=ABOUT.licence,
+    return write_segments(
+        to, reader(progress), reader.names,
+        lambda kept: (rows_of(table, reader.of, reader.names, kept), reader.notes()), about=ABOUT,
+        expected=wfdb_files.Expected(LEADS, target.rate, target.samples, SCALE), bad=bad, key=built_from,
+        source=f"{ABOUT.title}, {ABOUT.url}", source_version=ABOUT.version,
         notes=["Folds are ours: the patient's number modulo 10, plus 1.", *notes],
-        label_sets={"admission": CLASSES, "infarction": INFARCTION},
-    )
-    built(cohort, progress)
-    return cohort
+        label_sets={"admission": CLASSES, "infarction": INFARCTION}, progress=progress,
+    )  # fmt: skip
 
 
 def key(
