@@ -16,6 +16,8 @@ from pathlib import Path
 
 # conda-forge's name, where it differs from the package index's
 CONDA_NAMES = {"torch": "pytorch"}
+# conda installs these by pip: not there, or not under a name that we made sure of
+BY_PIP = ("axe-playwright-python", "playwright", "rocrate")
 LOCKED_GROUPS = ("test", "build")  # the benchmarks' peers are not: nothing of ours needs them
 STAMP = "# made by `make lock` from pyproject.toml, dependencies "
 _PIN = re.compile(r"^([A-Za-z0-9_.-]+)==([^ ;\\]+)\s*(?:;\s*([^\\]+?))?\s*\\?$")
@@ -49,10 +51,14 @@ def conda_environment(pyproject: Path) -> str:
         f"  - python{content['project']['requires-python']}",
         "  - pip",
     ]
+    by_pip = []
     for requirement in wanted:
         name = re.match(r"[A-Za-z0-9_.-]+", requirement).group()
-        lines.append(f"  - {CONDA_NAMES.get(name, name)}{requirement[len(name) :]}")
-    return "\n".join([*lines, "  - pip:", "      - -e .", ""])
+        if name in BY_PIP:
+            by_pip.append(f"      - {requirement}")
+        else:
+            lines.append(f"  - {CONDA_NAMES.get(name, name)}{requirement[len(name) :]}")
+    return "\n".join([*lines, "  - pip:", *by_pip, "      - -e .", ""])
 
 
 def locked(lock: Path) -> dict[str, set[str]]:
