@@ -3,7 +3,7 @@
 `python -m ecglib.datasets verify DIR`: read all of a cohort and compare it with its fingerprint.
 
 `python -m ecglib.datasets get NAME --to DIR`, `list`, `check NAME DIR`: fetch a public collection, see
-`ecglib.datasets.download`.
+`ecglib.datasets.download`. `python -m ecglib.datasets overview`: renew docs/data_sets.md.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ NAMES = ("ptb_xl", "wfdb_folder", "ludb", *DETECTED, "synthetic")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Returns the exit status; prints one sentence and no traceback on InputError."""
     options = _parser().parse_args(arguments)
-    if options.command not in ("build", "verify"):
+    if options.command not in COMMANDS:
         return download.main(options)
     try:
-        verify(options) if options.command == "verify" else build(options)
+        COMMANDS[options.command](options)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -71,6 +71,16 @@ def build(options: argparse.Namespace) -> Cohort:
     return wfdb_folder.build(options.source, options.to, rate=options.rate, bad=options.bad, limb=options.limb)
 
 
+def overview(options: argparse.Namespace) -> None:
+    from ecglib import results
+    from ecglib.datasets import overview as page
+
+    print(page.write(results.root()))
+
+
+COMMANDS = {"build": build, "verify": verify, "overview": overview}
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m ecglib.datasets", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
@@ -97,6 +107,7 @@ def _parser() -> argparse.ArgumentParser:
     download.add_parser(commands)
     two = commands.add_parser("verify", help="compare a cohort's folder with its fingerprint")
     two.add_argument("folder", metavar="DIR", help="the cohort's folder")
+    commands.add_parser("overview", help="renew the table of docs/data_sets.md")
     return parser
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields
 
 NOT_CHECKED = "not checked"
 """Stands wherever a fact was not made sure of."""
+FIXTURE = "made files in the published layout; real ones were not at hand"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +38,8 @@ class About:
     """Known faults and what the loader does about them, a sentence each."""
     credentialed: bool = False
     """Whether getting it needs a signed agreement or training."""
+    tried_on: str = FIXTURE
+    """What the loader was tried on: a reader should know whether that were real records."""
 
     def __post_init__(self) -> None:
         if isinstance(self.traps, str):  # tuple("...") would be one trap a letter

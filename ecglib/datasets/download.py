@@ -10,185 +10,25 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import http.client
-import json
 import os
 import shutil
 import sys
 import tempfile
 import threading
-import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from pathlib import Path, PurePosixPath
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
-from urllib.error import HTTPError
-from urllib.request import Request, urlopen
 
 from ecglib import atomic, files
 from ecglib.datasets import sources, unpack
+from ecglib.datasets.fetch import Stopped, Ways, counter, digest, fetch, length
+from ecglib.datasets.fetched import Check, check, marker
 from ecglib.datasets.sources import MARKER, PART, Entry, Listing, Source
 from ecglib.errors import InputError
 
-AGENT = "ecg-notebooks (data set download)"
-SUFFICES = 1 << 20
-"""Bytes that an attempt must have brought for the count of failures to begin anew."""
-_BLOCK = 1 << 18
-_PAUSE = 60.0  # s, the longest between two attempts
-_TELL = 30.0  # s between two lines of progress where there is no terminal
 _GIVE_UP = 8  # files that failed for good
-
-
-@dataclass
-class Ways:
-    """How to fetch. timeout: seconds without a byte; retries: failures in a row for one file; backoff: seconds before
-    the first retry, doubled with each; connections: files at once."""
-
-    timeout: float = 60.0
-    retries: int = 5
-    backoff: float = 1.0
-    connections: int = 4
-    moved: Callable[[int], None] = lambda _: None  # told of bytes as they come; negative where some are thrown away
-    stop: threading.Event = field(default_factory=threading.Event)
-
-
-class _Again(Exception):
-    """This attempt failed; another may not. `wait`: seconds that the server asks for; `weight`: failures it counts."""
-
-    def __init__(self, what: str, wait: float = 0.0, weight: int = 1):
-        super().__init__(what)
-        self.wait, self.weight = wait, weight
-
-
-class _Stopped(Exception):
-    """Another thread has failed or the user has interrupted."""
-
-
-def fetch(entry: Entry, target: Path, ways: Ways) -> Path:
-    """Bring one file to `target`, going on from "target.part" where that is there.
-
-    Dropped and stalled connections, bodies cut short, wrong bytes, 408, 429 and 5xx are tried again; a part that turns
-    out wrong is thrown away. An empty `entry.digest` means that nothing is known of the bytes: then the server must say
-    how many there are.
-
-    Raises:
-        InputError: not there (404) or refused, or too many failures in a row; the disk is full.
-    """
-    part = target.with_name(target.name + PART)
-    best, failures = _length(part), 0
-    while True:
-        try:
-            _attempt(entry, part, ways)
-            break
-        except _Again as error:
-            reached = _length(part)
-            # measured from the furthest point: a server that ignores Range and always drops must not go on for ever
-            failures = 1 if reached >= best + SUFFICES else failures + error.weight
-            best = max(best, reached)
-            if failures > ways.retries:
-                raise InputError(f"{entry.url} {error} ({failures} failures in a row); try again later.") from None
-            if ways.stop.wait(min(max(ways.backoff * 2 ** (failures - 1), error.wait), _PAUSE)):
-                raise _Stopped from None
-    with files.writable(target):
-        os.replace(part, target)
-    return target
-
-
-def _attempt(entry: Entry, part: Path, ways: Ways) -> None:
-    have = _length(part)
-    if entry.size is not None and have > entry.size:
-        have = _drop(part, have, ways)
-    if have == 0 or have != entry.size:
-        _body(entry, part, have, ways)
-    if entry.digest and digest(part, entry.digest) != entry.digest:
-        _drop(part, _length(part), ways)
-        raise _Again("gives other bytes than its published checksum", weight=2)  # each costs the whole file
-
-
-def _body(entry: Entry, part: Path, have: int, ways: Ways) -> None:
-    headers = {"User-Agent": AGENT, "Accept-Encoding": "identity"}
-    if have:
-        headers["Range"] = f"bytes={have}-"
-    try:
-        answer = urlopen(Request(entry.url, headers=headers), timeout=ways.timeout)
-    except HTTPError as error:
-        error.close()
-        if error.code == 416 and have:  # the part is as long as the file, or is none of it
-            if entry.digest or (error.headers.get("Content-Range") or "").endswith(f"/{have}"):
-                return
-            _drop(part, have, ways)
-            raise _Again("has another length than before") from None
-        if error.code in (408, 429) or error.code >= 500:
-            wait = error.headers.get("Retry-After") or ""
-            raise _Again(f"answers {error.code}", float(wait) if wait.isdigit() else 0.0) from None
-        raise InputError(f"{entry.url} cannot be had (the server answers {error.code}); look at its page.") from None
-    except (OSError, http.client.HTTPException) as error:
-        if "CERTIFICATE_VERIFY_FAILED" in str(error):
-            raise InputError(f"{entry.url} has no certificate that this machine trusts; mend that first.") from None
-        raise _Again(f"cannot be reached ({_short(error)})") from None
-    with answer:
-        _store(entry, part, have, answer, ways)
-
-
-def _store(entry: Entry, part: Path, have: int, answer: http.client.HTTPResponse, ways: Ways) -> None:
-    if answer.status == 206:
-        if not (answer.headers.get("Content-Range") or "").startswith(f"bytes {have}-"):
-            _drop(part, have, ways)
-            raise _Again("answers with another part than was asked for")
-    elif have:  # Range was ignored: all of it comes
-        have = _drop(part, have, ways)
-    if answer.length is None and not answer.chunked and not entry.digest:
-        raise InputError(f"{entry.url} does not say how long it is, so it cannot be checked; fetch it by hand.")
-    end = None if answer.length is None else have + answer.length
-    if None not in (end, entry.size) and end != entry.size:
-        raise _Again(f"has {end:,} bytes where {entry.size:,} are published")
-    with files.writable(part), open(part, "ab") as out:
-        for block in _blocks(answer):
-            out.write(block)
-            have += len(block)
-            ways.moved(len(block))
-            if ways.stop.is_set():
-                raise _Stopped
-    expected = end if entry.size is None else entry.size
-    if expected is not None and have != expected:
-        raise _Again(f"was cut short at {have:,} of {expected:,} bytes")
-
-
-def _blocks(answer: http.client.HTTPResponse) -> Iterator[bytes]:
-    while True:
-        try:
-            block = answer.read1(_BLOCK)  # what is there, so that a stall loses nothing that came before it
-        except (OSError, http.client.HTTPException, ValueError) as error:
-            raise _Again(f"stopped in the middle ({_short(error)})") from None
-        if not block:
-            return
-        yield block
-
-
-def _drop(part: Path, counted: int, ways: Ways) -> int:
-    part.unlink(missing_ok=True)
-    ways.moved(-counted)
-    return 0
-
-
-def _short(error: BaseException) -> str:
-    return str(getattr(error, "reason", None) or error)[:80] or type(error).__name__
-
-
-def _length(part: Path) -> int:
-    return part.stat().st_size if part.is_file() else 0
-
-
-def digest(path: Path, like: str) -> str:
-    """The file's SHA-256, or its MD5 where `like` is one, as hex digits."""
-    make = hashlib.sha256 if len(like) == 64 else lambda: hashlib.md5(usedforsecurity=False)
-    try:
-        with open(path, "rb") as file:
-            return hashlib.file_digest(file, make).hexdigest()
-    except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror}); mend its permissions or delete it.") from None
 
 
 def get(
@@ -276,7 +116,7 @@ def _room(source: Source, to: Path, listing: Listing) -> None:
     needed = _bytes(source, listing)
     if needed is None:
         return
-    there = sum(max(_length(to / entry.path), _length(to / (entry.path + PART))) for entry in listing.entries)
+    there = sum(max(length(to / entry.path), length(to / (entry.path + PART))) for entry in listing.entries)
     if needed - there > (free := shutil.disk_usage(to).free):
         raise InputError(
             f"{to} has {free / 1e9:,.1f} GB free where {(needed - there) / 1e9:,.1f} GB are to come; make room or "
@@ -289,28 +129,19 @@ def _read(url: str, ways: Ways) -> bytes:
         quiet = Ways(ways.timeout, ways.retries, ways.backoff, stop=ways.stop)
         try:
             return fetch(Entry("list", "", url), Path(folder) / "list", quiet).read_bytes()
-        except _Stopped:
+        except Stopped:
             raise InputError("stopped before the first file was asked for; the same call begins anew.") from None
 
 
 def _claim(source: Source, to: Path, listing: Listing) -> None:
     """The checksum list in its place; no marker of another list stays."""
-    told = _marker(to)
+    told = marker(to)
     if told and told.get("name") != source.name:
         raise InputError(f"{to} holds {told.get('name')}; choose another folder.")
     if told and told.get("sha256") != hashlib.sha256(listing.content).hexdigest():
         (to / MARKER).unlink()
     with atomic.writing(_place(to, source.list_name)) as temporary:
         temporary.write_bytes(listing.content)
-
-
-def _marker(folder: Path) -> dict[str, Any]:
-    """What the marker says; nothing where there is none or it cannot be read."""
-    try:
-        told = json.loads((folder / MARKER).read_text(encoding="utf-8"))
-    except (ValueError, OSError):
-        return {}
-    return told if isinstance(told, dict) else {}
 
 
 def _mark(source: Source, to: Path, listing: Listing) -> None:
@@ -334,7 +165,7 @@ def _all(source: Source, to: Path, listing: Listing, sound: set[str], ways: Ways
     """Every file that is not there whole, except those in `sound`, which were compared a moment ago."""
     size, whole, failed = listing.size, [], []
     total, unit = (len(listing.entries), "file") if size is None else (size, "B")
-    with _bar(source.name, total, unit, progress) as step:
+    with counter(source.name, total, unit, progress) as step:
         ways = ways if size is None else replace(ways, moved=step)
 
         def one(entry: Entry) -> None:
@@ -344,7 +175,7 @@ def _all(source: Source, to: Path, listing: Listing, sound: set[str], ways: Ways
                 step(1 if size is None else entry.size)
                 return
             (to / MARKER).unlink(missing_ok=True)
-            ways.moved(_length(target.with_name(target.name + PART)))
+            ways.moved(length(target.with_name(target.name + PART)))
             try:
                 fetch(entry, target, ways)
             except InputError as error:
@@ -377,7 +208,7 @@ def _each(work: Callable[[Entry], None], entries: Iterable[Entry], ways: Ways) -
                 if entry is None:
                     return
                 work(entry)
-        except _Stopped:
+        except Stopped:
             pass
         except BaseException:
             ways.stop.set()
@@ -393,27 +224,6 @@ def _each(work: Callable[[Entry], None], entries: Iterable[Entry], ways: Ways) -
             raise
 
 
-@contextmanager
-def _bar(name: str, total: int | None, unit: str, progress: bool) -> Iterator[Callable[[int], None]]:
-    """A bar on a terminal, elsewhere a line now and then. What it gives may be called from any thread."""
-    from tqdm import tqdm
-
-    done, told, turn = 0, time.monotonic(), threading.Lock()
-    shown = progress and sys.stderr.isatty()
-    with tqdm(total=total, desc=name, unit=unit, unit_scale=True, disable=not shown) as bar:
-
-        def step(number: int) -> None:
-            nonlocal done, told
-            with turn:
-                done += number
-                bar.update(number)
-                if progress and not shown and total and time.monotonic() > told + _TELL:
-                    told = time.monotonic()
-                    print(f"{name}: {done / total:.0%}", file=sys.stderr, flush=True)
-
-        yield step
-
-
 def _from_archive(source: Source, to: Path, listing: Listing, ways: Ways, progress: bool) -> set[str]:
     """Fill `to` from the one archive of all files; gives the paths that were found whole in it."""
     if all((to / entry.path).is_file() for entry in listing.entries):
@@ -421,7 +231,7 @@ def _from_archive(source: Source, to: Path, listing: Listing, ways: Ways, progre
     zipped, hidden, sound = _place(to, ".all.zip"), to / ".all", set()
     if not hidden.is_dir():
         if not zipped.is_file():
-            with _bar(source.name, None, "B", progress) as step:
+            with counter(source.name, None, "B", progress) as step:
                 fetch(Entry("all", "", source.zip_url), zipped, replace(ways, moved=step))
         try:
             unpack.unpack(zipped, hidden)
@@ -449,67 +259,6 @@ def _unpack(to: Path, listing: Listing, progress: bool) -> None:
         made = unpack.beside(archive)
         if progress:
             print(f"{archive.name} unpacked to {made.relative_to(to)}")
-
-
-@dataclass(frozen=True)
-class Check:
-    """How a folder compares with its list: paths of the list that are missing or altered, files that are not in it.
-    `list_altered`: the list is not the one that the marker was written for."""
-
-    files: int
-    missing: tuple[str, ...]
-    altered: tuple[str, ...]
-    surplus: tuple[str, ...]
-    list_altered: bool
-
-    @property
-    def whole(self) -> bool:
-        """Every file of the list agrees; surplus files do no harm."""
-        return not (self.missing or self.altered or self.list_altered)
-
-
-def check(source: str | Source, folder: str | Path, *, progress: bool = True) -> Check:
-    """Read every file of the folder's checksum list and compare.
-
-    Raises:
-        InputError: no such collection; no folder or no list in it; another collection's folder; an unreadable file.
-    """
-    source = sources.named(source) if isinstance(source, str) else source
-    folder = Path(folder).expanduser().absolute()
-    if not (folder / source.list_name).is_file():
-        raise InputError(f"{folder} has no {source.list_name}; give the folder that {source.name} was fetched into.")
-    content, told = (folder / source.list_name).read_bytes(), _marker(folder)
-    if told and told.get("name") != source.name:
-        raise InputError(f"{folder} holds {told.get('name')}, not {source.name}; give the other name or folder.")
-    found = sources.parse(content, str(folder / source.list_name))
-    with _bar(source.name, len(found), "file", progress) as step, ThreadPoolExecutor(4) as pool:
-
-        def state(path: str) -> str:
-            there = (folder / path).is_file()
-            answer = "missing" if not there else "" if digest(folder / path, found[path]) == found[path] else "altered"
-            step(1)
-            return answer
-
-        states = dict(zip(found, pool.map(state, found)))
-    return Check(
-        files=len(found),
-        missing=tuple(path for path, answer in states.items() if answer == "missing"),
-        altered=tuple(path for path, answer in states.items() if answer == "altered"),
-        surplus=tuple(_surplus(folder, found)),
-        list_altered=bool(told) and told.get("sha256") != hashlib.sha256(content).hexdigest(),
-    )
-
-
-def _surplus(folder: Path, found: dict[str, str]) -> Iterator[str]:
-    """Files in no list that are neither ours nor what an archive of the list unpacks to."""
-    archives = {(str(path.parent), unpack.stem(path.name)) for path in map(PurePosixPath, found)}
-    for root, _, names in os.walk(folder):
-        for name in sorted(names):
-            path = PurePosixPath(Path(root, name).relative_to(folder).as_posix())
-            steps = [(str(one.parent), one.name) for one in (path, *path.parents[:-1])]
-            steps += [(parent, PurePosixPath(one).stem) for parent, one in steps]
-            if str(path) not in found and str(path) not in sources.OWN and archives.isdisjoint(steps):
-                yield str(path)
 
 
 def table() -> str:

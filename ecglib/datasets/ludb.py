@@ -35,6 +35,7 @@ from ecglib.cohort import Cohort
 from ecglib.cohort_info import NOMINAL
 from ecglib.cohort_write import reuse, write
 from ecglib.datasets import wfdb_files
+from ecglib.datasets.about import About
 from ecglib.datasets.progress import bar, built
 from ecglib.datasets.quality import Screen
 from ecglib.errors import InputError
@@ -62,12 +63,29 @@ TASKS = {
     "Other states": "other",
 }
 """Columns of ludb.csv and the tasks they become."""
-CITATION = (
-    "Kalyakulina AI, Yusipov II, Moskalenko VA, Nikolskiy AV, Kosonogov KA, Osipov GV, Zolotykh NY, Ivanchenko MV. "
-    "LUDB: A New Open-Access Validation Tool for Electrocardiogram Delineation Algorithms. IEEE Access 8, "
-    "186181-186190 (2020). https://doi.org/10.1109/ACCESS.2020.3029211"
+ABOUT = About(
+    name="ludb",
+    title="Lobachevsky University Electrocardiography Database",
+    version="1.0.1",
+    url="https://physionet.org/content/ludb/1.0.1/",
+    licence="Open Data Commons Attribution License (ODC-By) 1.0",
+    citation=(
+        "Kalyakulina AI, Yusipov II, Moskalenko VA, Nikolskiy AV, Kosonogov KA, Osipov GV, Zolotykh NY, Ivanchenko MV. "
+        "LUDB: A New Open-Access Validation Tool for Electrocardiogram Delineation Algorithms. IEEE Access 8, "
+        "186181-186190 (2020). https://doi.org/10.1109/ACCESS.2020.3029211"
+    ),
+    records=200,
+    size_gb=0.025,
+    rate=RATE,
+    leads=12,
+    labels="boundaries of P, QRS and T in every lead, drawn by cardiologists; rhythm, axis and diagnoses as text",
+    traps=(
+        "Each lead's gain makes it span exactly 1 mV: shapes and times hold, amplitudes do not.",
+        "Only the middle of a record is annotated, from about 1.3 to 8.6 s.",
+        "Some waves lack a boundary, some are drawn twice; what is done with each kind is told and counted.",
+    ),
+    tried_on="all 200 real records",
 )
-LICENCE = "Open Data Commons Attribution License (ODC-By) 1.0"
 Verify = Literal["auto"] | bool
 
 _SYMBOLS = {1: "N", 24: "p", 27: "t", 39: "(", 40: ")"}  # annotation codes, WFDB's annot(5)
@@ -116,8 +134,8 @@ def build(
         scale=SCALE,
         key=built_from,
         source="LUDB, https://physionet.org/content/ludb/",
-        citation=CITATION,
-        licence=LICENCE,
+        citation=ABOUT.citation,
+        licence=ABOUT.licence,
         notes=notes,
         label_sets=label_sets,
     )

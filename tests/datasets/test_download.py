@@ -22,7 +22,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ecglib.datasets import download, sources
-from ecglib.datasets.download import Ways, check, fetch, get
+from ecglib.datasets.download import get
+from ecglib.datasets.fetch import Ways, fetch
+from ecglib.datasets.fetched import check
 from ecglib.datasets.sources import Entry, Source
 from ecglib.errors import InputError
 
@@ -263,7 +265,7 @@ def test_many_failures_end_it_early(server, tmp_path):
 
 
 def test_a_server_that_ignores_ranges_and_always_drops_is_given_up(server, tmp_path, monkeypatch):
-    monkeypatch.setattr(download, "SUFFICES", 1000)
+    monkeypatch.setattr("ecglib.datasets.fetch.SUFFICES", 1000)
     source = publish(server, {"a.dat": BODY})
     server.faults["/files/toy/1.0/a.dat"] = ["ignore and drop"] * 99
     with pytest.raises(InputError):
@@ -272,7 +274,7 @@ def test_a_server_that_ignores_ranges_and_always_drops_is_given_up(server, tmp_p
 
 
 def test_long_files_over_a_poor_line_may_fail_often(server, tmp_path, monkeypatch):
-    monkeypatch.setattr(download, "SUFFICES", 1000)
+    monkeypatch.setattr("ecglib.datasets.fetch.SUFFICES", 1000)
     source = publish(server, {"a.dat": BODY})
     server.faults["/files/toy/1.0/a.dat"] = ["drop"] * 6  # each brings half of what is left
     take(source, tmp_path / "d", ways=ways(retries=1))
