@@ -6,7 +6,6 @@ gives wrong results without a sign of it; what is returned has the input's dtype
 
 from __future__ import annotations
 
-from fractions import Fraction
 from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
@@ -14,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ecglib.errors import InputError, nearest
+from ecglib.resampling import resample as resample  # without torch, for who needs no more
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -117,27 +117,6 @@ def bandpass(x: np.ndarray, *, rate: float, low_hz: float | None, high_hz: float
     if x.shape[-1] <= 3 * (2 * len(sos) + 1):
         raise InputError(f"A signal of {x.shape[-1]} samples is too short for a filter of order {order}.")
     return sosfiltfilt(sos, x, axis=-1, padlen=pad).astype(x.dtype, copy=False)
-
-
-def resample(x: np.ndarray, *, rate: float, to_rate: float) -> np.ndarray:
-    """(..., T) mV at `rate` to (..., ceil(T * to_rate / rate)) at `to_rate`, polyphase with an anti-alias filter.
-
-    The signal is continued past its ends along the line through its first and last sample (scipy.signal.resample_poly,
-    padtype "line"); the default of zeros would bend every record that does not start and end at 0 mV.
-
-    Raises:
-        InputError: for rates that are not above 0, or whose ratio is not one of integers up to 1000.
-    """
-    from scipy.signal import resample_poly
-
-    if not (rate > 0 and to_rate > 0):
-        raise InputError(f"Rates must be above 0 Hz, but resampling was asked from {rate} to {to_rate} Hz.")
-    if rate == to_rate:
-        return x
-    ratio = Fraction(to_rate / rate).limit_denominator(1000)
-    if ratio == 0 or ratio.numerator > 1000 or abs(float(ratio) * rate / to_rate - 1) > 1e-9:
-        raise InputError(f"{rate} Hz cannot be resampled to {to_rate} Hz: their ratio is not one of small integers.")
-    return resample_poly(x, ratio.numerator, ratio.denominator, axis=-1, padtype="line").astype(x.dtype, copy=False)
 
 
 DESTROYS: dict[str, tuple[str, str]] = {

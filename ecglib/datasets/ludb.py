@@ -241,7 +241,7 @@ def _belongs(at: int, symbol: str, group: dict[str, list[int]]) -> bool:
 
 def _resampled(chunks: Iterable[np.ndarray], rate: int) -> Iterator[np.ndarray]:
     """(n, L, T) int16 chunks at `RATE` to (n, L, T') int16 at `rate`."""
-    from ecglib.signals import resample
+    from ecglib.resampling import resample
 
     top = np.iinfo(np.int16).max
     for counts in chunks:

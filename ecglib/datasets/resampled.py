@@ -27,7 +27,7 @@ _PART = 16 << 20  # bytes of float32 that are resampled at a time
 def resampled(cohort: Cohort, rate: int, cache: str | Path, *, progress: bool = True) -> Cohort:
     """`cohort` at `rate` Hz, built in a folder of `cache` the first time and opened from there ever after.
 
-    The signals are streamed through :func:`ecglib.signals.resample` (polyphase, with an anti-alias filter) and rounded
+    The signals are streamed through `ecglib.resampling.resample` (polyphase, with an anti-alias filter) and rounded
     to counts of the same scale; samples that the filter's overshoot carries beyond int16 are set to its ends, and the
     records counted in a note. Records, label sets, leads and earlier notes stay as they are. A cohort that has the rate
     already is given back itself.
@@ -75,7 +75,7 @@ def resampled(cohort: Cohort, rate: int, cache: str | Path, *, progress: bool = 
 
 def _signals(cohort: Cohort, rate: int, clipped: list[int]) -> Iterator[np.ndarray]:
     """(n, L, T') int16 chunks; `clipped` is told how many records of each were."""
-    from ecglib.signals import resample
+    from ecglib.resampling import resample
 
     rows = cohort.rows
     step = max(1, _PART // (4 * len(cohort.leads) * cohort.length))

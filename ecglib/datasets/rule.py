@@ -5,7 +5,7 @@ The rule, in this order
    missing is computed from the first two limb leads present, in canonical order: any two of the six determine the rest
    (Einthoven: II = I + III; Goldberger: aVR = -(I + II)/2, aVL = I - II/2, aVF = II - I/2). A missing chest lead is an
    error.
-2. The signal is resampled to the target's rate (ecglib.signals.resample: polyphase, anti-alias filter, right at the
+2. The signal is resampled to the target's rate (ecglib.resampling.resample: polyphase, anti-alias filter, right at the
    edges).
 3. A record longer than the target's seconds is cut into whole segments side by side from its start ("segment"); a rest
    of half a segment or more becomes one more segment, set back so that it ends with the record and overlaps the one
@@ -98,7 +98,7 @@ def to_target(signal: np.ndarray, leads: Sequence[str], rate: float, target: Tar
     chosen = _choose(np.asarray(signal, np.float32), leads, target.leads)  # (L, T) -> (L', T)
     absent = ~np.isfinite(chosen)
     if rate != target.rate:
-        from ecglib.signals import resample
+        from ecglib.resampling import resample
 
         whole = _bridged(chosen, absent)
         offset = whole.mean(axis=-1, keepdims=True)  # taken off: the filter's phases pass 0 Hz to within 0.1 % only
