@@ -32,7 +32,7 @@ env: .venv/.complete
 
 demo: env
 	@for name in $(NOTEBOOKS); do $(BIN)/python -m ecglib.run $$name --preset demo || exit $$?; done
-	@$(BIN)/python -m ecglib.results reports
+	@$(BIN)/python -m ecglib.index reports
 	@echo "Open reports/index.html in a browser."
 
 report: env
@@ -46,11 +46,13 @@ lint: env
 test: lint
 	$(BIN)/python -m pytest
 
+# By `python -m`, because scripts name the folder they were installed in; the path lets a kernel called python3 be this
+# environment's, whatever the user's home holds. LAB="--no-browser ..." goes on to JupyterLab.
 lab: env
-	$(BIN)/jupyter lab notebooks
+	JUPYTER_PATH="$(CURDIR)/.venv/share/jupyter" $(BIN)/python -m jupyterlab $(LAB) notebooks
 
 lock: | $(UV)
-	$(UV) pip compile pyproject.toml --group test --group build --universal --python-version 3.11 --upgrade \
+	$(UV) pip compile pyproject.toml --group test --group workflow --group build --universal --python-version 3.11 --upgrade \
 		--generate-hashes --no-emit-index-url --no-header --quiet --output-file requirements.lock
 	$(PYTHON) -m ecglib.environment --stamp
 	$(PYTHON) -m ecglib.environment

@@ -87,7 +87,7 @@ def _cells(notebook: Any) -> Check:
     errors = sum(output.output_type == "error" for cell in cells for output in cell.outputs)
     if errors:
         return Check(name, False, f"{len(ran)} of {len(cells)} started, {errors} ended with an error")
-    return Check(name, ran == list(range(1, len(cells) + 1)), f"{len(ran)} of {len(cells)}")
+    return Check(name, bool(cells) and ran == list(range(1, len(cells) + 1)), f"{len(ran)} of {len(cells)}")
 
 
 def texts(notebook: Any) -> Iterator[str]:

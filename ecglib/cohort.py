@@ -4,8 +4,9 @@ Conventions: time last; leads in the order that `cohort.leads` says (canonical u
 millivolts = counts x scale; rate in Hz; folds are integers; a record's labels in a task are the classes of *all* its
 statements of that kind, whatever their likelihood; classes are ordered by name and matched by name.
 
-Opening reads cohort.json and the header of signals.npy; the table is read when first asked for, the signals are
-mapped. `Batches`, `mix` and `write` live in ecglib.batches and ecglib.cohort_write and are offered here too.
+Opening reads cohort.json and the header of signals.npy; the table, or the column of it that is needed, is read when
+first asked for, the signals are mapped. `Batches`, `mix` and `write` live in ecglib.batches and ecglib.cohort_write and
+are offered here too.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import numpy as np
 
 from ecglib import leads as lead_names
 from ecglib.cohort_info import CohortInfo
+from ecglib.cohort_table import Table
 from ecglib.errors import InputError, nearest
 
 if TYPE_CHECKING:
@@ -61,14 +63,14 @@ class Cohort:
         info: CohortInfo,
         signals: np.ndarray,
         rows: np.ndarray | None = None,
-        whole: Cohort | None = None,
+        table: Table | None = None,
     ) -> None:
         self.path = path
         self.info = info
         self._signals = signals  # (N of the folder, L, T) int16, mapped
         self._rows = rows  # positions in the folder, or None for all
         self._every: np.ndarray | None = None
-        self._whole = whole or self
+        self._table = table or Table(path / "records.parquet", info)  # of the folder: views share it
         self._records: pd.DataFrame | None = None
 
     @classmethod
@@ -115,11 +117,14 @@ class Cohort:
     def records(self) -> pd.DataFrame:
         """The table, one row a record, in the order of the signals; read from disk once. Treat it as read-only."""
         if self._records is None:
-            if self._whole is self:
-                self._records = _read_records(self.path / "records.parquet", self.info)
-            else:
-                self._records = self._whole.records.iloc[self._rows].reset_index(drop=True)
+            every = self._table.frame()
+            self._records = every if self._rows is None else every.iloc[self._rows].reset_index(drop=True)
         return self._records
+
+    def _column(self, name: str) -> pd.Series:
+        """(N,) one column of `records`, read without the others."""
+        column = self._table.column(name)
+        return column if self._rows is None else column.iloc[self._rows].reset_index(drop=True)
 
     def __len__(self) -> int:
         return self.info.records if self._rows is None else len(self._rows)
@@ -151,11 +156,11 @@ class Cohort:
             raise InputError("a subset is given by a boolean mask or by whole positions, one for each record.")
         if rows.size and not (-len(self) <= rows.min() and rows.max() < len(self)):
             raise InputError(f"a subset names record {rows.max()} of a cohort of {len(self)}.")
-        return Cohort(self.path, self.info, self._signals, self.rows[rows], self._whole)
+        return Cohort(self.path, self.info, self._signals, self.rows[rows], self._table)
 
     def folds(self) -> tuple[int, ...]:
         """The folds that hold a record, in order; empty for a data set without folds."""
-        return tuple(sorted(int(f) for f in self.records["fold"].dropna().unique()))
+        return tuple(sorted(int(f) for f in self._column("fold").dropna().unique()))
 
     def in_folds(self, folds: Sequence[int]) -> Cohort:
         """The records of these folds.
@@ -170,11 +175,13 @@ class Cohort:
             asked = f"fold {empty[0]} holds no record" if folds else "no fold was asked for"
             have = f"the folds there are {', '.join(map(str, there))}" if there else "this data set has no folds"
             raise InputError(f"{asked} of {self.info.name} ({self.path}); {have}.")
-        return self.subset(self.records["fold"].isin(folds).to_numpy(dtype=bool, na_value=False))
+        return self.subset(self._column("fold").isin(folds).to_numpy(dtype=bool, na_value=False))
 
     def patients_in_several_folds(self) -> list[str]:
         """Patients whose records lie in more than one fold: with them, test data leaks into training."""
-        return patients_in_several(self.records, "fold")
+        import pandas as pd
+
+        return patients_in_several(pd.DataFrame({name: self._column(name) for name in ("patient", "fold")}), "fold")
 
     def _codes(self, task: str) -> Mapping[str, str]:
         if task not in self.info.label_sets:
@@ -193,7 +200,10 @@ class Cohort:
         Raises:
             InputError: the data set has no such task.
         """
-        return multi_hot(self.records["statements"], self._codes(task))
+        codes = self._codes(task)
+        column = {name: k for k, name in enumerate(class_names(codes))}
+        places = {code: column[name] for code, name in codes.items()}
+        return self._table.statements().multi_hot(places, len(column), self._rows)
 
     def labelled(self, task: str) -> Cohort:
         """The records with at least one class of the task."""
@@ -252,12 +262,12 @@ class Cohort:
 
     def verify(self) -> None:
         """Read everything and compare it with the fingerprint; InputError when a byte of it changed."""
-        from ecglib.cohort_write import Fingerprint, read_table
+        from ecglib.cohort_write import Fingerprint
 
         found = Fingerprint(self.info.rate, self.info.leads, self.info.scale, self.info.label_sets)
         for start in range(0, self.info.records, 1024):
             found.signals(self._signals[start : start + 1024])
-        if found.records(read_table(self.path / "records.parquet")) != self.info.fingerprint:
+        if found.records_in(self.path / "records.parquet", self.info.records) != self.info.fingerprint:
             raise InputError(f"{self.path} does not agree with its fingerprint; build the cohort again.")
 
 
@@ -297,20 +307,3 @@ def _map_signals(file: Path, info: CohortInfo) -> np.ndarray:
             f"{file} holds {signals.dtype} {signals.shape}, cohort.json says int16 {shape}; build the cohort again."
         )
     return signals.view(np.ndarray)
-
-
-def _read_records(file: Path, info: CohortInfo) -> pd.DataFrame:
-    from ecglib.cohort_write import read_table
-
-    table = read_table(file)
-    missing = [name for name in COLUMNS if name not in table.column_names]
-    if missing or table.num_rows != info.records:
-        what = f"lacks {', '.join(missing)}" if missing else f"has {table.num_rows} rows, not {info.records}"
-        raise InputError(f"{file} {what}; build the cohort again.")
-    frame = table.to_pandas()
-    for name in table.column_names:
-        if str(table.schema.field(name).type).startswith(("list", "large_list")):
-            frame[name] = table.column(name).to_pylist()  # python lists rather than arrays of objects
-    frame["fold"] = frame["fold"].astype("Int64")
-    frame["sex"] = frame["sex"].astype(object).where(frame["sex"].notna(), None)
-    return frame

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -18,7 +19,12 @@ from ecglib.files import fresh_folder, lock
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
+    import pyarrow.parquet as pq
 
+ROWS = 16_384
+"""In a row group of records.parquet."""
+HEADER = 128
+"""Bytes before the first sample in signals.npy."""
 Table = tuple["pd.DataFrame", Sequence[str]]
 
 
@@ -63,8 +69,8 @@ def write(
             chunks = (signals,) if isinstance(signals, np.ndarray) else signals
             shape = _write_signals(folder / "signals.npy", chunks, len(leads), fingerprint)
             frame, more = records() if callable(records) else (records, ())
-            table = _table(frame, shape[0])
-            _write_table(table, folder / "records.parquet")
+            table = _checked(frame, shape[0])
+            write_table([table], table.schema, folder / "records.parquet")
             info = CohortInfo(
                 name=name,
                 rate=rate,
@@ -110,14 +116,34 @@ class Fingerprint:
         self._hash = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
 
     def signals(self, chunk: np.ndarray) -> None:
-        """Add (n, L, T) int16."""
+        """Add (n, L, T) int16, or as many samples in that order."""
         self._hash.update(np.ascontiguousarray(chunk, dtype="<i2"))
 
     def records(self, table: pa.Table) -> str:
         """Add the table and give the hexadecimal digest of all."""
-        for name in sorted(table.column_names):
-            values = table.column(name).to_pylist()
-            self._hash.update(json.dumps([name, values], default=str).encode())
+        return self._columns(table.column_names, lambda name: table.select([name]).to_batches(ROWS // 4))
+
+    def records_in(self, file: Path, records: int) -> str:
+        """As :meth:`records` for records.parquet, of which a part of one column at a time is in memory.
+
+        Raises:
+            InputError: as `open_table`.
+        """
+        with open_table(file, records) as table:
+            return self._columns(
+                table.schema_arrow.names, lambda name: table.iter_batches(ROWS // 4, columns=[name], use_threads=False)
+            )
+
+    def _columns(self, names: Sequence[str], parts: Callable[[str], Iterable[pa.RecordBatch]]) -> str:
+        """Hash, column by column, json.dumps([name, values]), which is put together of parts of the values."""
+        for name in sorted(names):
+            self._hash.update(f"[{json.dumps(name)}, [".encode())
+            between = ""
+            for part in parts(name):
+                if values := part.column(0).to_pylist():
+                    self._hash.update(between.encode() + json.dumps(values, default=str)[1:-1].encode())
+                    between = ", "
+            self._hash.update(b"]]")
         return self._hash.hexdigest()
 
 
@@ -130,7 +156,7 @@ def _write_signals(
     """
     count, length = 0, None
     with open(file, "wb") as out:
-        _npy_header(out, (0, 0, 0))
+        npy_header(out, (0, 0, 0))
         for chunk in chunks:
             if chunk.dtype != np.int16 or chunk.ndim != 3 or chunk.shape[1] != num_leads:
                 raise InputError(f"signals come as int16 (n, {num_leads}, T), not {chunk.dtype} {chunk.shape}.")
@@ -144,30 +170,37 @@ def _write_signals(
         if not count:
             raise InputError("a cohort needs at least one record, and none was left.")
         shape = (count, num_leads, length)
-        _npy_header(out, shape)
+        npy_header(out, shape)
     return shape
 
 
-_HEADER = 128
-
-
-def _npy_header(out: BinaryIO, shape: tuple[int, int, int]) -> None:
+def npy_header(out: BinaryIO, shape: tuple[int, int, int]) -> None:
     """The .npy header (NumPy enhancement proposal 1, version 1.0), always 128 bytes, as N is known only at the end."""
     text = repr({"descr": "<i2", "fortran_order": False, "shape": shape}).encode("latin1")
     out.seek(0)
-    out.write(b"\x93NUMPY\x01\x00" + (_HEADER - 10).to_bytes(2, "little") + text.ljust(_HEADER - 11) + b"\n")
+    out.write(b"\x93NUMPY\x01\x00" + (HEADER - 10).to_bytes(2, "little") + text.ljust(HEADER - 11) + b"\n")
 
 
-def _table(frame: pd.DataFrame, count: int) -> pa.Table:
-    import pyarrow as pa
-
-    missing = [name for name in COLUMNS if name not in frame.columns]
-    if missing:
-        raise InputError(f"the records lack the columns {', '.join(missing)}.")
+def _checked(frame: pd.DataFrame, count: int) -> pa.Table:
+    """`typed`, of the right number of rows and each record once."""
+    table = typed(frame)
     if len(frame) != count:
         raise InputError(f"{len(frame)} records do not fit {count} signals.")
     if frame["record"].duplicated().any():
         raise InputError(f"the record {frame['record'][frame['record'].duplicated()].iloc[0]!r} occurs twice.")
+    return table
+
+
+def typed(frame: pd.DataFrame) -> pa.Table:
+    """A frame of records as an arrow table; the `COLUMNS` have the same types whatever the frame's.
+
+    Raises:
+        InputError: a column of `COLUMNS` that is missing or holds other things.
+    """
+    import pyarrow as pa
+
+    if missing := [name for name in COLUMNS if name not in frame.columns]:
+        raise InputError(f"the records lack the columns {', '.join(missing)}.")
     frame = frame.reset_index(drop=True)
     kinds = {
         "record": pa.string(),
@@ -187,20 +220,44 @@ def _table(frame: pd.DataFrame, count: int) -> pa.Table:
     return table.replace_schema_metadata(None)
 
 
-def _write_table(table: pa.Table, file: Path) -> None:
+def write_table(parts: Iterable[pa.Table], schema: pa.Schema, file: Path) -> None:
+    """Write tables of one schema, one after the other, as a parquet file in row groups of `ROWS`."""
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    with open(file, "wb") as out:  # our own handle: its errors are OSErrors with a number
-        pq.write_table(table, out, compression="zstd")
+    with open(file, "wb") as out, pq.ParquetWriter(out, schema, compression="zstd") as writer:
+        # our own handle: its errors are OSErrors with a number
+        waiting, rows = [schema.empty_table()], 0
+        for part in parts:
+            waiting.append(part)
+            rows += part.num_rows
+            while rows >= ROWS:
+                table = pa.concat_tables(waiting)
+                writer.write_table(table.slice(0, ROWS), ROWS)
+                waiting, rows = [table.slice(ROWS)], rows - ROWS
+        if rows:
+            writer.write_table(pa.concat_tables(waiting), ROWS)
 
 
-def read_table(file: Path) -> pa.Table:
-    """records.parquet as an arrow table; InputError when it is missing or damaged."""
+@contextmanager
+def open_table(file: Path, records: int) -> Iterator[pq.ParquetFile]:
+    """records.parquet, to be read in parts.
+
+    Raises:
+        InputError: it is missing or damaged, lacks one of `COLUMNS` or has not as many rows as `records`.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
-        return pq.read_table(file)
+        with pq.ParquetFile(file) as table:
+            missing = [name for name in COLUMNS if name not in table.schema_arrow.names]
+            if missing or table.metadata.num_rows != records:
+                what = (
+                    f"lacks {', '.join(missing)}" if missing else f"has {table.metadata.num_rows} rows, not {records}"
+                )
+                raise InputError(f"{file} {what}; build the cohort again.")
+            yield table
     except (OSError, pa.ArrowException) as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"{file} is missing or damaged ({reason}); build the cohort again.") from None

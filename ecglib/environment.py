@@ -17,8 +17,8 @@ from pathlib import Path
 # conda-forge's name, where it differs from the package index's
 CONDA_NAMES = {"torch": "pytorch"}
 # conda installs these by pip: not there, or not under a name that we made sure of
-BY_PIP = ("axe-playwright-python", "playwright", "rocrate")
-LOCKED_GROUPS = ("test", "build")  # the benchmarks' peers are not: nothing of ours needs them
+BY_PIP = ("axe-playwright-python", "playwright", "rocrate", "snakemake", "snakemake-executor-plugin-slurm")
+LOCKED_GROUPS = ("test", "workflow", "build")  # the benchmarks' peers are not: nothing of ours needs them
 STAMP = "# made by `make lock` from pyproject.toml, dependencies "
 _PIN = re.compile(r"^([A-Za-z0-9_.-]+)==([^ ;\\]+)\s*(?:;\s*([^\\]+?))?\s*\\?$")
 
@@ -40,7 +40,7 @@ def conda_environment(pyproject: Path) -> str:
     """The text of `environment.yml`: the same packages under conda-forge's names, and the project itself."""
     content = tomllib.loads(pyproject.read_text())
     groups = requirements(pyproject)
-    wanted = sorted(groups["dependencies"] + groups["test"])
+    wanted = sorted(groups["dependencies"] + groups["test"] + groups["workflow"])
     lines = [
         "# Made from pyproject.toml by `make lock`; do not edit.",
         "# `make env` installs the exact pins of requirements.lock instead, and is what the tests run on.",

@@ -1,4 +1,4 @@
-"""What a page network looks at: where on the page, and which lead."""
+"""What a network looks at: where on the page, in which lead, and when in the trace."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ecglib.errors import InputError, nearest
 from ecglib.methods.page_view import PageView
-from ecglib.methods.view import evaluating
+from ecglib.methods.view import View, evaluating
 from ecglib.page.batches import PageBatches
 
 
@@ -46,6 +46,47 @@ def attention(view: PageView, page: Tensor) -> Tensor:
         tokens = view.stream.embed(view.backbone(view.placed(page)))
         weights = view.stream.smam.weights(tokens)  # (B, N, D) -> (B, N, N)
     return weights.mean(dim=1).unflatten(1, view.backbone.grid)  # (B, N, N) -> (B, N) -> (B, h, w)
+
+
+def occlusion(view: View, signal: Tensor, label: str, *, window_s: float = 0.2, batch_size: int = 64) -> np.ndarray:
+    """(L, T) mV to changes (L + 1, W): how the probability of `label` moves when a piece of the trace is not there.
+
+    Each piece of `window_s` (the last may be shorter) of each lead is replaced by the straight line between the samples
+    around it, so that waves go and no step comes; in the last row, that of all leads at once. Zeiler & Fergus 2014, on
+    a trace. Negative: the piece spoke for the class.
+
+    Raises:
+        InputError: the view has no such class; a window that is no sample long, or longer than the signal.
+    """
+    if label not in view.classes:
+        raise InputError(f"The view has no class {label!r}.{nearest(label, view.classes)}")
+    leads, length = signal.shape
+    window = round(window_s * view.rate)
+    if not 1 <= window <= length:
+        raise InputError(f"window_s is {window_s:g} s, {window} samples of a signal of {length}; give one in between.")
+    starts = range(0, length, window)
+    pieces = [(row, start) for row in range(leads + 1) for start in starts]
+    column = view.classes.index(label)
+    whole = view.predict(signal[None]).sigmoid()[0, column]
+    p = []
+    for first in range(0, len(pieces), batch_size):
+        part = pieces[first : first + batch_size]
+        changed = signal.expand(len(part), leads, length).clone()  # (L, T) -> (b, L, T)
+        for one, (row, start) in zip(changed, part):
+            rows = slice(None) if row == leads else slice(row, row + 1)
+            one[rows, start : start + window] = _bridge(signal[rows], start, window)
+        p.append(view.predict(changed).sigmoid()[:, column])
+    return (torch.cat(p) - whole).reshape(leads + 1, len(starts)).cpu().numpy()
+
+
+def _bridge(signal: Tensor, start: int, window: int) -> Tensor:
+    """(L, T) to (L, n): the line from the sample before a piece to the one behind it; level at the signal's ends."""
+    stop = min(start + window, signal.shape[-1])
+    before, behind = signal[:, max(start - 1, 0)], signal[:, min(stop, signal.shape[-1] - 1)]  # (L,)
+    before = behind if start == 0 else before
+    behind = before if stop == signal.shape[-1] else behind
+    share = torch.arange(1, stop - start + 1, dtype=signal.dtype, device=signal.device) / (stop - start + 1)  # (n,)
+    return before[:, None] + (behind - before)[:, None] * share
 
 
 def lead_drop(view: PageView, pages: PageBatches) -> tuple[np.ndarray, np.ndarray]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -77,6 +78,10 @@ def _is_open_file(handle: int, name: Path) -> bool:
         return False
 
 
+class Unfinished(InputError):
+    """A work in a `staged_folder` ended before its end through no fault of its own: what is there stays."""
+
+
 @contextmanager
 def fresh_folder(path: Path) -> Iterator[Path]:
     """A temporary folder that becomes `path` when the block ends well and is removed when it does not.
@@ -86,25 +91,69 @@ def fresh_folder(path: Path) -> Iterator[Path]:
     Raises:
         InputError: `path` is there and not an empty folder; the disk is full or may not be written to.
     """
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise InputError(f"{path} is there already and not empty; choose another folder or delete it first.")
-    for stale in path.parent.glob(f".{path.name}.*.partial"):
-        shutil.rmtree(stale, ignore_errors=True)
+    _clear(path)
     temporary: Path | None = None
     try:
         with writable(path):
             temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent))
             temporary.chmod(0o777 & ~_umask())  # mkdtemp makes 0700, which would lock colleagues out of a shared cache
             yield temporary
-            for file in temporary.iterdir():
-                _fsync(file)
-            _fsync(temporary)
-            os.replace(temporary, path)
-            _fsync(path.parent)
+            _sync_all(temporary)
+            _move(temporary, path)
     except BaseException:
         if temporary is not None:
             shutil.rmtree(temporary, ignore_errors=True)
         raise
+
+
+@contextmanager
+def staged_folder(path: Path, work: str, journal: str) -> Iterator[Path]:
+    """As :func:`fresh_folder`, for a `work` that can go on: its folder survives a kill, and is there again next time.
+
+    Folders of other works for the same `path` are cleared. Its own is removed after an error, except `Unfinished`, and
+    stays after an interruption from the keyboard. The file `journal` in it is of the work only and goes at the end.
+
+    Args:
+        work: what it is, in letters and digits; whoever gives the same goes on with the same folder.
+
+    Raises:
+        InputError: `path` is there and not an empty folder; the disk is full or may not be written to.
+    """
+    temporary = path.parent / f".{path.name}.{work}.partial"
+    _clear(path, temporary)
+    try:
+        with writable(path):
+            temporary.mkdir(exist_ok=True)
+            yield temporary
+            _sync_all(temporary)
+            (temporary / journal).unlink()
+            _move(temporary, path)
+    except Unfinished:
+        raise
+    except Exception:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+def _clear(path: Path, keep: Path | None = None) -> None:
+    """Refuse a `path` that holds something, and remove what killed builds of it left, but for `keep`."""
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise InputError(f"{path} is there already and not empty; choose another folder or delete it first.")
+    leftover = re.compile(rf"\.{re.escape(path.name)}\.[^.]+\.partial")
+    for stale in path.parent.iterdir():
+        if leftover.fullmatch(stale.name) and stale != keep:
+            shutil.rmtree(stale, ignore_errors=True)
+
+
+def _sync_all(folder: Path) -> None:
+    for file in folder.iterdir():
+        _fsync(file)
+
+
+def _move(temporary: Path, path: Path) -> None:
+    _fsync(temporary)
+    os.replace(temporary, path)
+    _fsync(path.parent)
 
 
 def _umask() -> int:

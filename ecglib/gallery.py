@@ -1,11 +1,14 @@
 """The few reports that are committed, so that a reader sees results before running anything.
 
-    python -m ecglib.gallery reports/lead_kd/ptb_xl     copy a complete run into reports/gallery/, renew the README
+    python -m ecglib.gallery reports/lead_kd/ptb_xl     copy a complete run into reports/gallery/, renew the pages
 
 A run gets in only if it is complete, came from committed code and is small; its metrics are compressed, and predictions
-that would make it too large stay behind, which is said. The README's numbers are written here from the run's metrics,
-between its marks; a test tells when they lag. A mark may name a protocol by its end, `<!-- gallery NAME: END -->`; else
-the run's first is meant.
+that would make it too large stay behind, which is said. The numbers in the README and the pages of docs/ are written
+here from the run's metrics, between marks; a test tells when they lag. A mark is
+
+    <!-- gallery NAME -->                           all models, in the run's first protocol
+    <!-- gallery NAME: END -->                      in the protocol whose name ends in END
+    <!-- gallery NAME | model, model, ... -->       those models and the differences between them; also after END
 """
 
 from __future__ import annotations
@@ -17,10 +20,11 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
-from ecglib import atomic, results, tables
-from ecglib.errors import InputError
+from ecglib import atomic, refresh, results, tables
+from ecglib.errors import InputError, nearest
 
 KEPT = ("report.html", "run.json", "metrics.json", "data.json", "history.csv", "predictions.parquet")
 MAX_BYTES = 3_000_000
@@ -40,6 +44,7 @@ def add(run: Path, gallery: Path) -> Path:
     git = record.record.get("git")
     if not git or git["dirty"]:
         raise InputError(f"{run} was made from code that is not committed; commit it, run again, then add it.")
+    refresh.renew(record, [])  # the committed page tells of its run, not of what changed since; the index does that
     packed = gzip.compress((run / "metrics.json").read_bytes(), mtime=0)  # no time in it: the same bytes each time
     kept = [name for name in KEPT if name != "metrics.json"]
     size = len(packed) + sum((run / name).stat().st_size for name in kept)
@@ -77,13 +82,13 @@ def photograph(report: Path, picture: Path, *, width: int = 1100, height: int = 
     Image.open(picture).convert("RGB").quantize(128).save(picture, optimize=True)
 
 
-def block(place: Path, end: str | None = None) -> str:
-    """What the README says of a report in the gallery: the numbers of one protocol, from its own metrics.
+def block(place: Path, end: str | None = None, only: Sequence[str] = ()) -> str:
+    """What a page says of a report in the gallery: the numbers of one protocol, from its own metrics.
 
-    end: of the protocol's name; None for the run's first.
+    end: of the protocol's name; None for the run's first. only: these models and their differences; () for all.
 
     Raises:
-        InputError: no protocol ends so.
+        InputError: no protocol ends so; a model that is not there.
     """
     record = results.read(place)
     protocols = list(dict.fromkeys(row["protocol"] for row in record.rows))
@@ -93,6 +98,11 @@ def block(place: Path, end: str | None = None) -> str:
     rows = [row for row in record.rows if row["protocol"] == main]
     models = [name for name in dict.fromkeys(row["model"] for row in rows) if " - " not in name]
     pairs = [name for name in dict.fromkeys(row["model"] for row in rows) if " - " in name]
+    if only:
+        if unknown := [name for name in only if name not in models]:
+            raise InputError(f"No model of {place.name} is called {unknown[0]!r}.{nearest(unknown[0], models)}")
+        models = [name for name in models if name in only]
+        pairs = [pair for pair in pairs if set(pair.split(" - ")) <= set(only)]
     data = next((each for each in record.data if each["counts"]), record.data[0])  # the one with parts was judged on
     counts = ", ".join(f"{count:,} {part}" for part, count in data["counts"].items())
     seeds = len({row["seed"] for row in rows if row["seed"] is not None})
@@ -106,28 +116,34 @@ def block(place: Path, end: str | None = None) -> str:
     return "\n".join(lines)
 
 
-def renew(readme: str, gallery: Path) -> str:
-    """The README's text with each block between ``<!-- gallery NAME -->`` and ``<!-- end -->`` made anew."""
+def renew(page: str, gallery: Path) -> str:
+    """The text of a page with each block between ``<!-- gallery NAME -->`` and ``<!-- end -->`` made anew."""
 
     def made(match: re.Match) -> str:
-        return f"{match[1]}\n{block(gallery / match[2], match[3])}{match[4]}"
+        only = [name.strip() for name in (match[4] or "").split(",") if name.strip()]
+        return f"{match[1]}\n{block(gallery / match[2], match[3], only)}{match[5]}"
 
-    mark = r"(<!-- gallery (\S+?)(?:: ([^\n]+?))? -->)\n.*?(<!-- end -->)"
-    return re.sub(mark, made, readme, flags=re.DOTALL)
+    mark = r"(<!-- gallery (\S+?)(?:: ([^\n|]+?))?(?: \| ([^\n]+?))? -->)\n.*?(<!-- end -->)"
+    return re.sub(mark, made, page, flags=re.DOTALL)
+
+
+def pages(root: Path) -> list[Path]:
+    """The pages that may hold a mark: the README and those of docs/."""
+    return [root / "README.md", *sorted((root / "docs").rglob("*.md"))]
 
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m ecglib.gallery", description=__doc__.splitlines()[0])
-    parser.add_argument("runs", nargs="*", type=Path, help="folders of complete runs; none to renew the README alone")
+    parser.add_argument("runs", nargs="*", type=Path, help="folders of complete runs; none to renew the pages alone")
     options = parser.parse_args(arguments)
     try:
         root = results.root()
         for run in options.runs:
             print(add(run, root / "reports" / "gallery").relative_to(root))
-        readme = root / "README.md"
-        text = renew(readme.read_text(encoding="utf-8"), root / "reports" / "gallery")
-        with atomic.writing(readme) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+        made = {page: renew(page.read_text(encoding="utf-8"), root / "reports" / "gallery") for page in pages(root)}
+        for page, text in made.items():
+            with atomic.writing(page) as temporary:
+                temporary.write_text(text, encoding="utf-8")
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

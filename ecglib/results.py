@@ -6,6 +6,7 @@
     data.json            the cohorts the notebook used: name, fingerprint, citation, licence, ...
     metrics.json         one flat list of rows (METRIC_KEYS), the same in every notebook
     predictions.parquet  history.csv
+    tables/NAME          further tables for use elsewhere, CSV and LaTeX
     model/NAME/          model.safetensors, and model.json with what its user needs to know
     checkpoints/         of a run under way, for its resumption; gone once it is complete
     executed.ipynb       report.html
@@ -19,14 +20,14 @@ from __future__ import annotations
 import gzip
 import json
 import math
+import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
-from ecglib import atomic, files
+from ecglib import atomic
 from ecglib.errors import InputError
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 METRIC_KEYS = ("model", "protocol", "data", "split", "metric", "class", "value", "low", "high", "seed", "n")
 """The keys of a row of metrics.json, in this order. `n` counts the records that were evaluated."""
 DATA_KEYS = ("name", "source", "source_version", "fingerprint", "citation", "licence", "rate", "leads", "notes")
-MADE_HERE = ("data.json", "metrics.json", "predictions.parquet", "history.csv", "environment.json", "model")
+MADE_HERE = ("data.json", "metrics.json", "predictions.parquet", "history.csv", "environment.json", "model", "tables")
 CHECKPOINTS = "checkpoints"
 
 
@@ -96,7 +97,15 @@ class Run:
         facts = {key: getattr(info, key, None) for key in DATA_KEYS}
         facts["name"] = getattr(info, "title", info.name)
         entry = {"role": role, "records": len(cohort), **facts, "counts": counts}
+        if place := getattr(cohort, "path", None):  # so that it can be told later whether it is still the same
+            entry["path"] = os.path.relpath(place, root())
         self._data.append(entry)
+        atomic.write_json(self.path / "data.json", self._data)
+
+    def data_of(self, other: RunRecord, name: str) -> None:
+        """Puts on record the cohorts that another run, called `name` here, had used; each fingerprint once."""
+        held = {entry["fingerprint"] for entry in self._data}
+        self._data += [{**each, "role": f"of {name}"} for each in other.data if each["fingerprint"] not in held]
         atomic.write_json(self.path / "data.json", self._data)
 
     def metrics(self, rows: Iterable[Mapping[str, Any]] | pd.DataFrame) -> None:
@@ -118,6 +127,16 @@ class Run:
         """Writes history.csv: a row per model, seed and epoch."""
         with atomic.writing(self.path / "history.csv") as temporary:
             table.to_csv(temporary, index=False)
+
+    def export(self, name: str, text: str) -> Path:
+        """Writes ``tables/NAME``, a table for use elsewhere. Raises InputError unless `name` is a plain file name."""
+        if not name or Path(name).name != name or name.startswith("."):
+            raise InputError(f"{name!r} is no plain file name; give one such as results.csv.")
+        path = self.path / "tables" / name
+        path.parent.mkdir(exist_ok=True)
+        with atomic.writing(path) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+        return path
 
     def model(self, name: str, view: Any) -> Path:
         """Saves a model as ``model/NAME/model.*`` by its own ``save(path)``; returns the path that its `load` takes."""
@@ -259,60 +278,3 @@ def _read_json(path: Path, default: Any = None) -> Any:
         return default
     except ValueError as error:
         raise InputError(f"{path}: not readable as JSON ({error}); remove it and run again") from None
-
-
-def headline(run: RunRecord) -> str | None:
-    """The first macro value on test data, with its interval: "xresnet1d18 auc .901 [.884, .916]"."""
-    for row in run.rows:
-        if (
-            row["split"] == "test"
-            and row["class"] == "macro"
-            and row["value"] is not None
-            and " - " not in row["model"]
-        ):
-            low, high = (row["low"], row["high"])
-            interval = "" if low is None else f" [{_short(low)}, {_short(high)}]"
-            return f"{row['model']}: {row['metric']} {_short(row['value'])}{interval}"
-    return None
-
-
-def _short(value: float) -> str:
-    return f"{value:.3f}".replace("0.", ".", 1) if 0 <= value < 1 else f"{value:.3f}"
-
-
-def index(reports: str | Path) -> Path:
-    """Writes ``reports/index.html``, a table of all runs under `reports`, newest first; returns its path."""
-    from ecglib import markup
-
-    reports = Path(reports)
-    path = reports / "index.html"
-    template = markup.environment().get_template("runs.html.j2")
-    with files.lock(path, f"waiting for another run to list itself in {path.name}"):
-        listed = [_listed(run, reports) for run in runs(reports)]
-        html = template.render(runs=listed, css=markup.css(), policy=markup.policy())
-        with atomic.writing(path) as temporary:
-            temporary.write_text(html, encoding="utf-8")
-    return path
-
-
-def _listed(run: RunRecord, reports: Path) -> dict[str, Any]:
-    """A run as a row of the index."""
-    from ecglib.checks import duration
-
-    record, page = run.record, run.path / "report.html"
-    return {
-        "name": f"{run.notebook} / {run.path.name}",
-        "link": quote(page.relative_to(reports).as_posix()) if page.is_file() else None,
-        "status": run.status,
-        "preset": run.preset,
-        "data": ", ".join(dict.fromkeys(entry["name"] for entry in run.data)),
-        "headline": headline(run) if run.status == "complete" else None,
-        "took": duration(record["duration_s"]) if "duration_s" in record else "—",
-        "started": record["started"][:16].replace("T", " "),
-    }
-
-
-if __name__ == "__main__":
-    import sys
-
-    print(index(sys.argv[1] if len(sys.argv) > 1 else root() / "reports"))

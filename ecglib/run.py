@@ -3,6 +3,7 @@
     python -m ecglib.run lead_kd --preset demo
     python -m ecglib.run lead_kd --preset ptb_xl -p data=../ptb-xl -p 'seeds=[1]' --out reports/lead_kd/second_seed
     python -m ecglib.run lead_kd --list          the parameters and presets of a notebook
+    python -m ecglib.run --verify reports/lead_kd/demo      runs a report's notebook again: is it the same? see `verify`
 
 Exit status: 0 the notebook is complete, 1 it failed, 2 bad input, 128 + n stopped by signal n. The report goes to
 reports/NOTEBOOK/PRESET; each further `-p name=value` adds "+name=value" to the folder's name, but for `data`, which
@@ -13,6 +14,7 @@ command goes on from them. Paths in parameters hold from the repository's root.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import datetime
 import json
 import os
@@ -21,17 +23,17 @@ import sys
 import time
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ecglib import atomic, files, parameters, provenance, results, yaml12
+from ecglib import atomic, inuse, parameters, provenance, results, yaml12
 from ecglib.errors import InputError
 from ecglib.plan import Plan, find_notebook, make_plan
 
 FORMAT = 1
 STOPPED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-_OURS = {"run.json", "started.json", "report.html", "executed.ipynb", results.CHECKPOINTS, *results.MADE_HERE}
+VERDICT = "verify.json"
+_OURS = {"run.json", "started.json", "report.html", "executed.ipynb", VERDICT, results.CHECKPOINTS, *results.MADE_HERE}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -41,6 +43,10 @@ def main(arguments: list[str] | None = None) -> int:
         with _signals():
             if options.list:
                 return _list(options.notebook)
+            if options.verify:
+                from ecglib import verify
+
+                return verify.verify(options, run)
             options.overrides = [_portable_list(override, options.notebook) for override in options.overrides]
             return run(make_plan(options), options)
     except InputError as error:
@@ -68,8 +74,11 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--timeout", type=_positive, metavar="S", help="stop after S seconds and call it a failure")
     parser.add_argument("--no-html", action="store_true", help="leave out report.html")
     parser.add_argument("--list", action="store_true", help="list notebooks and presets, or one notebook's parameters")
+    parser.add_argument("--verify", type=Path, metavar="REPORT", help="run a report again and compare (a run's folder)")
     options = parser.parse_args(arguments)
-    if options.notebook is None and not options.list:
+    if options.verify and (options.notebook or options.preset or options.list):
+        parser.error("--verify takes notebook and preset from the report; leave them out")
+    if options.notebook is None and not options.list and not options.verify:
         parser.error("name a notebook, or give --list to see which there are")
     return options
 
@@ -113,15 +122,16 @@ def run(plan: Plan, options: argparse.Namespace) -> int:
     with _exclusive(plan):
         _make_room(plan)
         record = _started(plan)
+        sources = provenance.sources(plan.root)
         atomic.write_json(plan.out / "started.json", record)
         print(f"{plan.name}, {plan.preset or 'no preset'} → {plan.shown(plan.out)}", file=sys.stderr)
-        outcome, seconds = _execute(plan, options)
-        record |= _ended(record, outcome, seconds)
+        outcome, seconds = _execute(plan, record, options)
+        record |= {"sources": sources} | _ended(record, outcome, seconds)
         _leave(plan, record, outcome.notebook, html=not options.no_html)
     return _say(plan, record, outcome)
 
 
-@contextmanager
+@contextlib.contextmanager
 def _signals() -> Iterator[None]:
     """SIGINT, SIGTERM and SIGHUP raise Interrupted once; a second one ends the process as it always does."""
     from ecglib.execution import Interrupted
@@ -141,31 +151,15 @@ def _signals() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-@contextmanager
+@contextlib.contextmanager
 def _exclusive(plan: Plan) -> Iterator[None]:
     """Holds the folder against a second run into it; the lock goes with its process, however that ends."""
-    import fcntl
-
-    path = plan.out / ".lock"
-    while True:
-        with files.writable(plan.out):
-            plan.out.mkdir(parents=True, exist_ok=True)
-            handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-        try:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise InputError(
-                    f"--out {plan.shown(plan.out)}: another run is writing there; wait for it, or give another folder"
-                ) from None
-            if path.exists() and os.path.samestat(os.fstat(handle), path.stat()):
-                try:
-                    yield
-                finally:
-                    path.unlink(missing_ok=True)
-                return
-        finally:
-            os.close(handle)
+    with inuse.holding(plan.out) as ours:
+        if not ours:
+            raise InputError(
+                f"--out {plan.shown(plan.out)}: another run is writing there; wait for it, or give another folder"
+            )
+        yield
 
 
 def _make_room(plan: Plan) -> None:
@@ -178,6 +172,7 @@ def _make_room(plan: Plan) -> None:
     resume = before is not None and before.status != "complete" and before.parameters == plan.settings.values
     if resume and (plan.out / results.CHECKPOINTS).is_dir():
         print("going on from the checkpoints of the run that was cut short", file=sys.stderr)
+    atomic.remove(plan.out / VERDICT)  # it judged the results that go
     results.clear(plan.out, checkpoints=not resume)
 
 
@@ -193,10 +188,10 @@ def _started(plan: Plan) -> dict[str, Any]:
         }
         for name, value in values.items()
     }
-    digest = provenance.sha256(plan.notebook)
+    notebook = {"name": plan.name, "path": plan.shown(plan.notebook), "sha256": provenance.sha256(plan.notebook)}
     return {
         "format": FORMAT,
-        "notebook": {"name": plan.name, "path": plan.shown(plan.notebook), "sha256": digest},
+        "notebook": notebook | {"cells": provenance.cells_digest(plan.notebook)},
         "preset": plan.preset,
         "parameters": entries,
         "seeds": {name: values[name] for name in ("seed", "seeds") if values.get(name) not in (None, [])},
@@ -211,8 +206,20 @@ def _now() -> str:
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
 
-def _execute(plan: Plan, options: argparse.Namespace) -> tuple[Any, float]:
+def _execute(plan: Plan, record: dict[str, Any], options: argparse.Namespace) -> tuple[Any, float]:
     from ecglib import execution
+
+    class Progress(execution.Progress):
+        """Keeps in started.json which cell runs: all that is known of it if this process is killed."""
+
+        number, heading = 0, None
+
+        def cell_started(self, heading: str | None) -> None:
+            super().cell_started(heading)
+            self.number, self.heading = self.number + 1, heading or self.heading
+            with contextlib.suppress(InputError):  # a full disk is said by whoever writes a result
+                note = {"cell": {"number": self.number, "heading": self.heading}}
+                atomic.write_json(plan.out / "started.json", record | note)
 
     environment = {"OMP_NUM_THREADS": str(options.cpu_threads), "MKL_NUM_THREADS": str(options.cpu_threads)}
     started = time.monotonic()
@@ -220,7 +227,7 @@ def _execute(plan: Plan, options: argparse.Namespace) -> tuple[Any, float]:
         plan.notebook,
         {**plan.settings.changed(), "out": plan.settings.values["out"]},
         root=plan.root,
-        progress=execution.Progress(sys.stderr.write),
+        progress=Progress(sys.stderr.write),
         save=lambda notebook: save_notebook(plan, notebook),
         environment=environment if options.cpu_threads else {},
         timeout=options.timeout,
@@ -257,12 +264,14 @@ def _ended(record: dict[str, Any], outcome: Any, seconds: float) -> dict[str, An
 
 def _leave(plan: Plan, record: dict[str, Any], notebook: Any, *, html: bool) -> None:
     """Everything a run leaves behind, run.json last."""
-    from ecglib import checks
+    from ecglib import checks, index
 
     measured = plan.out / "environment.json"
     if measured.is_file():  # what the kernel said of its device; part of run.json from here on
         record["environment"] |= json.loads(measured.read_text())
         measured.unlink()
+    if used := record["environment"].pop("modules", None):  # without it the run did not get to its end: all may count
+        record["sources"] = {name: digest for name, digest in record["sources"].items() if name in used}
     if notebook is not None:
         provenance.scrub(notebook, plan.root)
         save_notebook(plan, notebook)
@@ -273,7 +282,7 @@ def _leave(plan: Plan, record: dict[str, Any], notebook: Any, *, html: bool) -> 
         results.clear_checkpoints(plan.out)
     atomic.write_json(plan.out / "run.json", record)
     if plan.out.parent.parent == plan.root / "reports":
-        results.index(plan.root / "reports")
+        index.write(plan.root / "reports")
 
 
 def _render(plan: Plan, record: dict[str, Any], notebook: Any) -> None:

@@ -150,6 +150,7 @@ from IPython.display import Markdown, display
 from ecglib import datasets, devices, evaluation, explain, figures, protocol, results, tables, training
 from ecglib.methods.image_kd import ImageKD, PageKD, PageView, SignalStream
 from ecglib.methods.lead_kd import Supervised, View
+from ecglib.metrics import best_thresholds
 from ecglib.page import DESTROYS, LAYOUTS, Degrade, PageBatches, Style, Vary
 from ecglib.signals import Augment, Standardise
 
@@ -421,6 +422,20 @@ figures.show(
     fig,
     alt="Observed share of positives against predicted probability for each class and three models.",
     caption=f"Calibration, seed {seeds[0]}, nothing adjusted after training.",
+)
+
+# %% [markdown]
+# Which classes are taken for which? Of the records with the row's class and without the column's, the share in which the
+# column's is said all the same; on the diagonal, the share of the row's records in which it is found.
+
+# %%
+cuts = {each.model: best_thresholds(each.y, each.p) for each in predictions
+        if each.split == "valid" and each.seed == seeds[0] and each.model in three}  # fmt: skip
+fig = figures.confusion(truth, {name: said[name] for name in three}, cuts, classes)
+figures.show(
+    fig,
+    alt="For each of three models a matrix of classes against the classes that are said of their records, in per cent.",
+    caption=f"Confusion at the thresholds of the validation fold, seed {seeds[0]}; numbers of records in brackets.",
 )
 
 # %% [markdown]

@@ -8,6 +8,7 @@ import os
 # inherited by the kernels and processes that tests start.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,3 +21,24 @@ def shared_data() -> Path:
     if not SHARED.is_dir():
         pytest.skip("no ../shared/data beside the checkout")
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def linted() -> set[tuple[Path, int]]:
+    """The pages that have been looked at, and when they were written."""
+    return set()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def every_page_is_sound(tmp_path_factory: pytest.TempPathFactory, linted: set[tuple[Path, int]]) -> Iterator[None]:
+    """Every report and list of runs that the tests of a file make has to stand before `ecglib.lint`."""
+    yield
+    from ecglib import lint
+
+    written = {(path, path.stat().st_mtime_ns) for path in tmp_path_factory.getbasetemp().rglob("*.html")}
+    for path, _ in written - linted:
+        html = path.read_text(encoding="utf-8", errors="replace")
+        if 'class="skip"' in html:  # made by our templates, not by a test itself
+            faults = lint.page(html, report=path.name == "report.html")
+            assert faults == [], f"{path.relative_to(tmp_path_factory.getbasetemp())}: {faults}"
+    linted |= written

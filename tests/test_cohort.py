@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import resource
@@ -11,9 +12,13 @@ import sys
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
+from ecglib import cohort_write
 from ecglib.cohort import Cohort, write
 from ecglib.errors import InputError
 from ecglib.leads import LEADS
@@ -104,10 +109,10 @@ class TestReading:
         small = make(tmp_path / "c", records=table_of().assign(extra="x"))
         info = json.loads((small.path / "cohort.json").read_text()) | {"records": n, "length": 1000}
         (small.path / "cohort.json").write_text(json.dumps(info))
-        from ecglib.cohort_write import _npy_header
+        from ecglib.cohort_write import npy_header
 
         with open(small.path / "signals.npy", "r+b") as file:
-            _npy_header(file, (n, 12, 1000))
+            npy_header(file, (n, 12, 1000))
             file.truncate(128 + n * 12 * 1000 * 2)
         table = pd.concat([table_of()] * (n // N + 1))[:n].assign(record=[str(k) for k in range(n)])
         table.to_parquet(small.path / "records.parquet")
@@ -202,6 +207,47 @@ class TestDamage:
             make(tmp_path / "f", signals_of(seed=1)).info.fingerprint,
         }
         assert len(others | {one}) == 5
+
+    @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @given(st.data())
+    def test_the_fingerprint_is_made_in_parts(self, tmp_path, monkeypatch, data):
+        """As the whole text at once gives it, whatever the parts: folders of older versions stay valid."""
+        monkeypatch.setattr(cohort_write, "ROWS", 8)  # parts of two rows
+        n = data.draw(st.integers(0, 9))
+
+        def column(of):
+            return data.draw(st.lists(of, min_size=n, max_size=n))
+
+        table = pa.table(
+            {
+                "ü ": pa.array(column(st.none() | st.text(max_size=3)), pa.string()),
+                "b": pa.array(column(st.none() | st.floats()), pa.float64()),
+                "a": pa.array(column(st.lists(st.none() | st.text(max_size=2), max_size=3)), pa.list_(pa.string())),
+                "c.d": pa.array(column(st.none() | st.dates()), pa.date32()),
+                "e": pa.array([None] * n),
+            }
+        )
+        signals = signals_of(3)
+        slow = hashlib.sha256(json.dumps([100, list(LEADS), 0.002, SETS], sort_keys=True).encode())
+        slow.update(signals.tobytes())
+        for name in sorted(table.column_names):
+            slow.update(json.dumps([name, table.column(name).to_pylist()], default=str).encode())
+        found = []
+        for _ in range(2):
+            found.append(cohort_write.Fingerprint(100, LEADS, 0.002, SETS))
+            found[-1].signals(signals[:1])
+            found[-1].signals(signals[1:])
+        monkeypatch.setattr(cohort_write, "COLUMNS", ())
+        cohort_write.write_table([table.slice(0, 4), table.slice(4)], table.schema, tmp_path / "t.parquet")
+        assert found[0].records(table) == slow.hexdigest()
+        assert found[1].records_in(tmp_path / "t.parquet", n) == slow.hexdigest()
+
+    def test_the_table_is_written_in_row_groups(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(cohort_write, "ROWS", 5)
+        made = make(tmp_path / "c")
+        file = pq.ParquetFile(made.path / "records.parquet").metadata
+        assert [file.row_group(k).num_rows for k in range(file.num_row_groups)] == [5, 5, 2]
+        made.verify()
 
     def test_the_fingerprint_survives_another_parquet_writer(self, cohort):
         file = cohort.path / "records.parquet"

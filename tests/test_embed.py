@@ -148,7 +148,7 @@ def test_what_is_no_encoder_is_refused(cohort, model, tmp_path, capsys):
 def test_data_that_cannot_be_read_or_do_not_fit_are_refused(cohort, model, tmp_path, capsys):
     to = tmp_path / "v.parquet"
     assert "which is no folder" in refusal([model, tmp_path / "nowhere", "--to", to], capsys)
-    assert "nor WFDB records" in refusal([model, model.parent, "--to", to], capsys)
+    assert "no data set was recognised" in refusal([model, model.parent, "--to", to], capsys)
     limb = copied(cohort, tmp_path / "limb", leads=("I", "II"))
     assert "lead V5 is missing; the leads present are I, II" in refusal([model, limb.path, "--to", to], capsys)
     short = copied(cohort, tmp_path / "short", samples=200)

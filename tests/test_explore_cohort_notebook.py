@@ -2,12 +2,11 @@
 
 import json
 import re
-import subprocess
-import sys
 
 import numpy as np
 import pandas as pd
 import pytest
+import runs
 from where import REPO
 
 from ecglib import cohort as cohorts
@@ -16,9 +15,7 @@ from ecglib.datasets import synthetic
 
 
 def run(out, *more):
-    command = [sys.executable, "-m", "ecglib.run", "explore_cohort", "--preset", "smoke", "--out", str(out)]
-    words = ["--cpu-threads", "1", *(word for each in more for word in ("-p", each))]
-    return subprocess.run(command + words, cwd=REPO, capture_output=True, text=True, timeout=300)
+    return runs.run("explore_cohort", out, "--cpu-threads", "1", *(word for each in more for word in ("-p", each)))
 
 
 @pytest.fixture(scope="module")

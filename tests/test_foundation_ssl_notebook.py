@@ -4,12 +4,12 @@ import json
 import re
 import signal
 import subprocess
-import sys
 import time
 
 import numpy as np
 import pandas as pd
 import pytest
+import runs
 import torch
 from where import REPO
 
@@ -22,12 +22,7 @@ ENCODERS = ["random", "MAE", "SimCLR", "CMSC", "RLM", "hybrid"]
 SPLIT = "superclass, folds 1-8/9/10"
 
 
-def command(out, *more):
-    return [sys.executable, "-m", "ecglib.run", "foundation_ssl", "--preset", "smoke", "--out", str(out), *more]
-
-
-def run(out, *more):
-    return subprocess.run(command(out, *more), cwd=REPO, capture_output=True, text=True, timeout=580)
+command, run = runs.of("foundation_ssl")
 
 
 @pytest.fixture(scope="module")

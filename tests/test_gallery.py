@@ -108,11 +108,32 @@ def test_the_readme_takes_its_numbers_from_the_metrics(finished, tmp_path):
     assert gallery.renew(made, tmp_path / "gallery") == made
 
 
-def test_this_readme_is_up_to_date():
-    text = (REPO / "README.md").read_text()
+@pytest.mark.parametrize("page", gallery.pages(REPO), ids=lambda path: path.stem)
+def test_this_page_is_up_to_date_and_its_links_lead_somewhere(page):
+    text = page.read_text()
     assert gallery.renew(text, GALLERY) == text, "run `python -m ecglib.gallery`"
-    for path in re.findall(r"\]\((reports/[^)]+)\)", text):
-        assert (REPO / path).is_file(), path
+    for path in re.findall(r"""(?:\]\(|href="|src=")(?!https?:|#)([^)"#]+)""", text):
+        assert (page.parent / path).exists(), path
+
+
+def test_every_report_of_the_gallery_is_on_some_page():
+    text = "\n".join(page.read_text() for page in gallery.pages(REPO))
+    for place in GALLERY.iterdir():
+        assert f"<!-- gallery {place.name}" in text
+        assert f"gallery/{place.name}/report.html" in text
+
+
+def test_a_mark_may_name_models(finished, tmp_path):
+    rows = [row(model=m, metric="auc", value=0.8, low=0.7) for m in ("a", "b", "c", "a - b", "a - c")]
+    (finished / "metrics.json").write_text(json.dumps(rows))
+    place = gallery.add(finished, tmp_path / "gallery")
+    made = gallery.renew(f"<!-- gallery {place.name}: p | a, c -->\n<!-- end -->\n", tmp_path / "gallery")
+    assert "| a |" in made
+    assert "| b |" not in made
+    assert "a is above c" in made
+    assert "a is above b" not in made
+    with pytest.raises(InputError, match="No model of lead_kd-mine is called 'd'"):
+        gallery.block(place, None, ["d"])
 
 
 @pytest.mark.parametrize("place", sorted(p for p in GALLERY.glob("*") if p.is_dir()), ids=lambda p: p.name)

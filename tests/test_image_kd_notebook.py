@@ -4,12 +4,12 @@ import json
 import re
 import signal
 import subprocess
-import sys
 import time
 
 import numpy as np
 import pandas as pd
 import pytest
+import runs
 import torch
 from where import REPO
 
@@ -20,12 +20,7 @@ from ecglib.page import PageBatches, Vary
 PAGES = ["page", "page+SMAM", "page+CMAM", "page+KD", "VizECGNet", "page+MKD"]
 
 
-def command(out, *more):
-    return [sys.executable, "-m", "ecglib.run", "image_kd", "--preset", "smoke", "--out", str(out), *more]
-
-
-def run(out, *more):
-    return subprocess.run(command(out, *more), cwd=REPO, capture_output=True, text=True, timeout=600)
+command, run = runs.of("image_kd")
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,6 @@
-"""The notebook itself, run small: by the runner, by papermill alone, by nbval; killed and resumed; given bad input."""
+"""The notebook itself, run small: by the runner, by papermill alone; killed and resumed; given bad input."""
 
 import json
-import os
 import re
 import shlex
 import signal
@@ -14,9 +13,8 @@ import nbformat
 import numpy as np
 import pandas as pd
 import pytest
+import runs
 import torch
-from papermill.iorw import load_notebook_node
-from papermill.parameterize import parameterize_notebook
 from where import REPO
 
 from ecglib import datasets, evaluation, protocol, results
@@ -27,12 +25,7 @@ BIN = Path(sys.executable).parent
 MODELS = ["teacher", "BCE", "BCE+MKD", "BCE+CLT", "BCE+MKD+CLT"]
 
 
-def command(out, *more):
-    return [sys.executable, "-m", "ecglib.run", "lead_kd", "--preset", "smoke", "--out", str(out), *more]
-
-
-def run(out, *more):
-    return subprocess.run(command(out, *more), cwd=REPO, capture_output=True, text=True, timeout=300)
+command, run = runs.of("lead_kd")
 
 
 @pytest.fixture(scope="module")
@@ -176,24 +169,3 @@ def test_papermill_alone_runs_it(tmp_path):
     code = [c for c in nbformat.read(executed, as_version=4).cells if c.cell_type == "code"]
     assert [c.execution_count for c in code] == list(range(1, len(code) + 1))
     assert (tmp_path / "run/metrics.json").is_file()
-
-
-def test_nbval_runs_it(tmp_path):
-    """nbval works in the notebook's own folder, as JupyterLab does: a copy under reports/, which git ignores."""
-    node = load_notebook_node(str(REPO / "notebooks/lead_kd.ipynb"))
-    cells = sum(c.cell_type == "code" for c in node.cells) + 1  # the injected parameters
-    values = {"records": 300, "teacher_epochs": 1, "student_epochs": 1, "width": 0.125, "clt_negatives": 64}
-    values |= {"draws": 50, "progress": "none", "out": str(tmp_path / "run")}
-    folder = REPO / "reports/lead_kd" / f"nbval-{os.getpid()}"
-    folder.mkdir(parents=True)
-    try:
-        nbformat.write(parameterize_notebook(node, values), folder / "lead_kd.ipynb")
-        words = shlex.split("-m pytest -o addopts= -p no:cacheprovider --nbval-lax --nbval-cell-timeout=300")
-        words = [sys.executable, *words, str(folder)]
-        done = subprocess.run(words, cwd=folder, capture_output=True, text=True, timeout=300)
-    finally:
-        for path in folder.iterdir():
-            path.unlink()
-        folder.rmdir()
-    assert done.returncode == 0, done.stdout[-3000:]
-    assert f"{cells} passed" in done.stdout

@@ -132,7 +132,7 @@ def test_no_table_is_read(cohorts, monkeypatch):
         raise AssertionError("a table was read")
 
     opened = [Cohort.open(cohort.path) for cohort in cohorts]
-    monkeypatch.setattr("ecglib.cohort._read_records", refuse)
+    monkeypatch.setattr("ecglib.cohort_table.Table._open", refuse)
     parts = take_records(opened, 15, seed=0)
     assert sum(len(batch.index) for batch in Pool(parts, 3, window_s=0.2)) == 15
     with pytest.raises(AssertionError, match="a table was read"):

@@ -1,60 +1,57 @@
-"""Every command and every line of Python in the README does what it says."""
+"""Every command and every line of Python in the README and in docs/ does what it says."""
 
-import re
 import shlex
 import subprocess
 
+import commands
 import numpy as np
 import pytest
 import torch
 from where import REPO
 
-from ecglib import datasets, embed, parameters, run
+from ecglib import datasets, embed
 from ecglib.datasets.__main__ import main as dataset_command
 from ecglib.methods.encoder import Encoder
 from ecglib.methods.lead_kd import View
-from ecglib.plan import make_plan
 from ecglib.signals import Standardise
 
-TEXT = (REPO / "README.md").read_text()
-COMMANDS = sorted(
-    set(re.findall(r"^((?:make|\.venv/bin/\S+) .*?)(?:\s{2,}#.*)?$", TEXT, re.MULTILINE))
-    | set(re.findall(r"^\| `([^`]+)` \|", TEXT, re.MULTILINE)) - {path.stem for path in (REPO / "notebooks").iterdir()}
-)
-SNIPPETS = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
+README = REPO / "README.md"
+SNIPPETS = [snippet for page in commands.PAGES for snippet in commands.blocks(page, "python")]
+EVERY = [(page, command) for page in commands.PAGES for command in commands.of(page)]
 
 
 def test_the_commands_are_found():
-    assert len([c for c in COMMANDS if c.startswith("make ")]) >= 5
-    assert len([c for c in COMMANDS if "ecglib.run" in c]) >= 3
+    there = commands.of(README)
+    assert len([c for c in there if c.startswith("make ")]) >= 5
+    assert len([c for c in there if "ecglib.run" in c]) >= 3
+    assert {"data_sets", "lead_kd", "foundation_ssl"} <= {page.stem for page, _ in EVERY}
 
 
-@pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("make ")])
-def test_make_knows(command):
-    done = subprocess.run([*shlex.split(command), "--dry-run"], cwd=REPO, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    if command.startswith("make report"):
-        assert 'ecglib.run lead_kd --preset ptb_xl -p "data=/path/to/ptb-xl"' in done.stdout
+@pytest.mark.parametrize(("page", "command"), EVERY, ids=[f"{page.stem}: {command}" for page, command in EVERY])
+def test_a_command_is_understood(page, command):
+    commands.understood(command)
 
 
-@pytest.mark.parametrize("command", [c for c in COMMANDS if not c.startswith("make ")])
-def test_the_runner_and_papermill_accept(command, monkeypatch, capsys, tmp_path):
-    """What stands between a command and its kernel: the rest is tested where the notebook is run."""
-    words = shlex.split(command)
-    monkeypatch.chdir(tmp_path if "ecglib.embed" in words else REPO)
-    if words[1:3] == ["-m", "ecglib.embed"]:
-        assert embed.main(words[3:]) == 2  # there is no such model yet; what it does with one is tested beside it
-        assert "There is no checkpoint at reports/foundation_ssl/demo/model/hybrid/model" in capsys.readouterr().err
-    elif words[1:3] == ["-m", "ecglib.run"]:
-        options = run._options(words[3:])
-        if options.list:
-            assert run.main(words[3:]) == 0
-        else:
-            assert make_plan(options).name in ("lead_kd", "explore_cohort")
-    else:
-        assert words[0] == ".venv/bin/papermill"
-        schema = parameters.read_schema(REPO / words[1])
-        parameters.resolve(schema, REPO / words[words.index("-f") + 1], [])
+def test_make_report_takes_the_notebook_and_the_data():
+    command = "make report NOTEBOOK=lead_kd PRESET=ptb_xl DATA=/path/to/ptb-xl"
+    assert command in commands.of(README)
+    done = subprocess.run([*command.split(), "--dry-run"], cwd=REPO, capture_output=True, text=True)
+    assert 'ecglib.run lead_kd --preset ptb_xl -p "data=/path/to/ptb-xl"' in done.stdout
+
+
+def test_a_model_that_is_not_there_is_one_sentence(tmp_path, monkeypatch, capsys):
+    command = next(c for _, c in EVERY if "ecglib.embed" in c)
+    monkeypatch.chdir(tmp_path)
+    assert embed.main(shlex.split(command)[3:]) == 2
+    assert "There is no checkpoint at reports/foundation_ssl/demo/model/hybrid/model" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("notebook", sorted(path.stem for path in (REPO / "notebooks").glob("*.ipynb")))
+def test_every_notebook_has_its_page_and_its_presets_stand_there(notebook):
+    page = (REPO / "docs" / "notebooks" / f"{notebook}.md").read_text()
+    assert f"docs/notebooks/{notebook}.md" in README.read_text()
+    for preset in (REPO / "params" / notebook).glob("*.yaml"):
+        assert f"| `{preset.stem}` |" in page
 
 
 def test_ptb_xl_in_three_lines(shared_data, tmp_path, monkeypatch):
@@ -72,7 +69,7 @@ def test_a_saved_student_in_three_lines(tmp_path, monkeypatch):
         "xresnet1d18", classes=["MI", "NORM"], leads=["I"], rate=100, standardise=Standardise("record"), width=0.125
     )
     student.save(tmp_path / "reports/lead_kd/demo/model/student_mvkt/model")
-    snippet = next(s for s in SNIPPETS if "View.load" in s)
+    snippet = next(s for s in SNIPPETS if "import View" in s)
     signal = torch.from_numpy(np.random.default_rng(0).normal(size=(3, 12, 1000)).astype(np.float32))
     space = {"signal": signal}
     exec(snippet, space)

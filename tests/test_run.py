@@ -12,11 +12,12 @@ import time
 from pathlib import Path
 from typing import Any
 
+import bs4
 import nbformat
 import pytest
 from nbformat import v4
 
-from ecglib import plan, report, results, run
+from ecglib import index, plan, provenance, report, results, run, staleness
 
 PARAMETERS = """\
 from typing import Literal
@@ -149,7 +150,12 @@ def test_a_run_leaves_everything_and_run_json_says_so(at_root: Path, capsys: pyt
     page = (folder / "report.html").read_text()
     assert "Nobody (2020)" in page
     assert "✓ complete" in page
-    assert "m: auc .800 [.700, .900]" in (at_root / "reports" / "index.html").read_text()
+    assert "auc .800 [.700, .900]" in (at_root / "reports" / "index.html").read_text()
+    assert {"ecglib/results.py", "ecglib/provenance.py"} <= record["sources"].keys()
+    assert "ecglib/training.py" not in record["sources"]  # the notebook never loaded it
+    assert record["sources"]["ecglib/results.py"] == provenance.sources(at_root)["ecglib/results.py"]
+    assert "jupyter-core" not in record["environment"]["imported"]
+    assert staleness.reasons(results.read(folder), at_root) == []
 
 
 @pytest.mark.parametrize(
@@ -225,6 +231,10 @@ def test_stopped_run_is_reported_locked_meanwhile_and_resumed(
         wait_for(log, "hanging", process)
         assert run.main(["tiny", "--out", str(folder)]) == 2
         assert "another run is writing there" in capsys.readouterr().err
+        assert report.main([str(folder)]) == 2
+        assert "its run is still at work" in capsys.readouterr().err
+        assert "… running" in index.write(at_root / "reports").read_text()
+        assert not (folder / "report.html").exists()
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=60) == 128 + signal.SIGTERM
     record = results.read(folder).record
@@ -244,6 +254,17 @@ def test_stopped_run_is_reported_locked_meanwhile_and_resumed(
     assert not (folder / "run.json").exists()
     assert not (folder / "report.html").exists()
     assert results.read(folder).status == "unfinished"
+    page = bs4.BeautifulSoup(index.write(at_root / "reports").read_text(), "html.parser")
+    row = page.find("a", string="tiny / stopped").find_parent("tr")
+    assert "✗ not finished" in row.get_text()
+    assert "In cell 4, “The end”: Its process ended before it could say why" in row.get_text()
+    page = bs4.BeautifulSoup((folder / "report.html").read_text(), "html.parser")
+    assert page.h1.get_text() == "A tiny notebook"
+    banner = page.main.find(role="alert")
+    assert "This run did not finish." in banner.get_text()
+    assert banner.a["href"] == "#cell-4"
+    assert 'if mode == "error"' in page.select_one("#cell-4[data-failed]").get_text()
+    assert "ended here" in page.select_one("#cell-4").get_text()
 
     # other parameters: nothing to go on from; and a time-out is a failure
     assert run.main(["tiny", "-p", "mode=hang", "-p", "rate=1", "--out", str(folder), "--timeout", "3"]) == 1

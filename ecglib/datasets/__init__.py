@@ -12,7 +12,10 @@ from ecglib.errors import InputError
 __all__ = ["load"]
 
 SYNTHETIC = "synthetic"
-DETECTED = ("challenge", "cpsc2018", "mimic_iv_ecg", "ptb_diag", "mitbih")
+DETECTED = (
+    "challenge2011", "challenge", "cpsc2018", "chapman", "sph", "code15", "code_test", "mimic_iv_ecg", "ptb_diag",
+    "mitbih",
+)  # fmt: skip
 """Modules that know their data set's folder (`found`) and bring its records to the rate asked for (`rule`)."""
 
 
@@ -31,10 +34,10 @@ def load(
 
     Args:
         data: ``"synthetic"`` for the embedded cohort; or a folder: a cohort's own (cohort.json), PTB-XL's
-            (ptbxl_database.csv), LUDB's, one of those in `DETECTED` in its published layout, or one of WFDB records,
-            which gives a cohort without labels.
-        rate: Hz. The synthetic cohort is made at it, PTB-XL is read at it (100 or 500), those in `DETECTED` are brought
-            to it in segments of 10 s, others must have it.
+            (ptbxl_database.csv), LUDB's, one of those in `DETECTED` in its published layout, or one of records in any
+            format that :mod:`ecglib.datasets.records` reads, which gives a cohort without labels.
+        rate: Hz. The synthetic cohort is made at it, PTB-XL is read at it (100 or 500), those in `DETECTED` and one's
+            own files are brought to it in segments of 10 s; a cohort's folder, LUDB and WFDB records must have it.
         cache: where cohorts are built; one folder for each source, state of the source and choice of options.
         records, seed: of the synthetic cohort only.
         bad: records with missing samples or a flat lead are dropped or kept, and counted in the cohort's notes.
@@ -51,7 +54,7 @@ def load(
 
         name = f"synthetic-{records}-{rate}hz-seed{seed}-v{synthetic.VERSION}"
         return synthetic.build(Path(cache) / name, records=records, rate=rate, seed=seed, progress=progress)
-    source = Path(data).expanduser()
+    source = Path(data).expanduser().resolve()  # so that "../data" and the whole path are one cohort
     if (source / "cohort.json").is_file():
         cohort = Cohort.open(source)
         if resample:
@@ -63,6 +66,7 @@ def load(
             f"WFDB records."
         )
     from ecglib.datasets import ludb, ptb_xl, wfdb_folder
+    from ecglib.datasets import own as own_records
 
     if (source / ptb_xl.TABLE).is_file():
         own = max(ptb_xl.FILENAME) if resample and rate not in ptb_xl.FILENAME else rate
@@ -81,12 +85,15 @@ def load(
             return module.build(source, place, rate=rate, bad=bad, progress=progress)
     if wfdb_folder.holds_records(source):
         own = wfdb_folder.rate_of(source) if resample else rate
-        place = _place(cache, source.resolve().name, own, wfdb_folder.key(source, rate=own, bad=bad))
+        place = _place(cache, source.name, own, wfdb_folder.key(source, rate=own, bad=bad))
         cohort = wfdb_folder.build(source, place, rate=own, bad=bad, progress=progress)
         return resampled(cohort, rate, cache, progress=progress) if resample else cohort
+    if own_records.found(source):
+        place = _place(cache, source.name, rate, own_records.key(source, rate=rate, bad=bad))
+        return own_records.build(source, place, rate=rate, bad=bad, progress=progress)
     raise InputError(
-        f"data is {str(data)!r}, a folder with neither cohort.json, nor {ptb_xl.TABLE}, nor WFDB records (.hea); give "
-        f"one that has."
+        f"data is {str(data)!r}, a folder in which no data set was recognised and that holds no records (WFDB, EDF, "
+        f"DICOM, CSV, NumPy); docs/data_sets.md names what is read."
     )
 
 

@@ -9,15 +9,15 @@
 from __future__ import annotations
 
 import argparse
-import importlib
 import sys
 from collections.abc import Sequence
 
 from ecglib.cohort import Cohort
 from ecglib.datasets import DETECTED, download
+from ecglib.datasets import options as build_options
 from ecglib.errors import InputError, nearest
 
-NAMES = ("ptb_xl", "wfdb_folder", "ludb", *DETECTED, "synthetic")
+NAMES = ("ptb_xl", "ludb", *DETECTED, "wfdb_folder", "own", "synthetic")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -41,34 +41,9 @@ def verify(options: argparse.Namespace) -> Cohort:
 
 
 def build(options: argparse.Namespace) -> Cohort:
-    name = options.name
-    if name not in NAMES:
-        raise InputError(f"NAME is {name!r}, which is no data set here.{nearest(name, NAMES)}")
-    if name == "synthetic":
-        from ecglib.datasets import synthetic
-
-        if options.source is not None:
-            raise InputError(f"SOURCE is {options.source!r}, but synthetic is made from nothing; leave it out.")
-        return synthetic.build(options.to, records=options.records, rate=options.rate, seed=options.seed)
-    if options.source is None:
-        raise InputError(f"SOURCE is missing; give the folder of {name}.")
-    if name == "ptb_xl":
-        from ecglib.datasets import ptb_xl
-
-        verify = False if options.no_verify else "auto"
-        return ptb_xl.build(options.source, options.to, rate=options.rate, bad=options.bad, verify=verify)
-    if name in DETECTED:
-        module = importlib.import_module(f"ecglib.datasets.{name}")
-        more = {"seconds": options.seconds, "bad": options.bad}
-        return module.build(options.source, options.to, rate=options.rate, **more)
-    if name == "ludb":
-        from ecglib.datasets import ludb
-
-        verify = False if options.no_verify else "auto"
-        return ludb.build(options.source, options.to, rate=options.rate, verify=verify)
-    from ecglib.datasets import wfdb_folder
-
-    return wfdb_folder.build(options.source, options.to, rate=options.rate, bad=options.bad, limb=options.limb)
+    if options.name not in NAMES:
+        raise InputError(f"NAME is {options.name!r}, which is no data set here.{nearest(options.name, NAMES)}")
+    return build_options.build(options)
 
 
 def overview(options: argparse.Namespace) -> None:
@@ -88,22 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("name", metavar="NAME", help=", ".join(NAMES))
     one.add_argument("source", metavar="SOURCE", nargs="?", help="the data set's folder (not for synthetic)")
     one.add_argument("--to", metavar="DIR", required=True, help="the cohort's folder, made anew")
-    one.add_argument("--rate", type=int, default=100, help="Hz (100)")
-    one.add_argument(
-        "--bad", choices=("drop", "keep"), default="drop", help="records with missing samples or a flat lead (drop)"
-    )
-    one.add_argument(
-        "--limb",
-        choices=("recorded", "derived"),
-        default="recorded",
-        help="wfdb_folder: take III, aVR, aVL, aVF as they are or from I and II (recorded)",
-    )
-    one.add_argument("--no-verify", action="store_true", help="do not compare with SHA256SUMS.txt")
-    one.add_argument(
-        "--seconds", type=float, default=10.0, help=f"{', '.join(DETECTED)}: cut records into segments so long (10)"
-    )
-    one.add_argument("--records", type=int, default=2000, help="of the synthetic cohort (2000)")
-    one.add_argument("--seed", type=int, default=0, help="of the synthetic cohort (0)")
+    build_options.add(one)
     download.add_parser(commands)
     two = commands.add_parser("verify", help="compare a cohort's folder with its fingerprint")
     two.add_argument("folder", metavar="DIR", help="the cohort's folder")

@@ -15,9 +15,9 @@ import hashlib
 import io
 import json
 import zlib
-from collections.abc import Iterator
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -25,15 +25,12 @@ from ecglib.cohort import Cohort
 from ecglib.cohort_write import reuse
 from ecglib.datasets import rule
 from ecglib.datasets.about import NOT_CHECKED, About
-from ecglib.datasets.progress import bar
+from ecglib.datasets.parts import Raw, build_parts
 from ecglib.datasets.quality import Bad, count
-from ecglib.datasets.segmented import write_segments
-from ecglib.datasets.wfdb_files import Chunk, Expected, read_bytes
+from ecglib.datasets.segments import Segments
+from ecglib.datasets.wfdb_files import Expected, read_bytes
 from ecglib.errors import InputError
 from ecglib.leads import LEADS
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 VERSION = 1
 """Of this builder; part of the key, so that a change of its rules builds anew."""
@@ -44,6 +41,8 @@ CLASSES = ("Normal", "AF", "I-AVB", "LBBB", "RBBB", "PAC", "PVC", "STD", "STE")
 """By their numbers in REFERENCE.csv, from 1."""
 RATE = 500  # Hz, of every published record; the files do not say it
 SCALE = 0.001  # mV per count
+TOGETHER = 32
+"""Records of a unit of work."""
 
 ABOUT = About(
     name="cpsc2018",
@@ -85,6 +84,7 @@ def build(
     seconds: float = 10,
     longer: rule.Longer = "segment",
     shorter: rule.Shorter = "drop",
+    workers: int | None = None,
     progress: bool = True,
 ) -> Cohort:
     """Read CPSC2018 once and write it as a cohort; where `to` holds that cohort already, open it.
@@ -96,6 +96,7 @@ def build(
         rate: Hz, to which the 500 Hz of the records are resampled.
         bad: what to do with segments that have missing samples or a flat lead; see :class:`Screen`.
         seconds, longer, shorter: the segments; see :mod:`ecglib.datasets.rule`.
+        workers: processes that read, 0 for none but this one; see :func:`ecglib.datasets.workers.in_order`.
 
     Raises:
         InputError: no CPSC2018; a file that is missing, cut short or of another layout; a record listed twice or with a
@@ -113,18 +114,20 @@ def build(
         raise InputError(
             f"{source} lacks {count(len(missing))} that {TABLE} lists, {missing[0]}.mat the first; get the rest."
         )
-    reader = _Reader(labels, files, target)
     notes = [
         "Every record counts as its own patient; folds are ours, by a checksum of the record's name.",
         "A segment has the labels of its whole record.",
     ]
     if unlisted := len(files) - len(labels):
         notes.append(f"{count(unlisted)} left out, not being in {TABLE}.")
-    return write_segments(
-        to, reader(progress), reader.names, lambda kept: (reader.table(kept), reader.notes()), about=ABOUT,
-        expected=Expected(LEADS, target.rate, target.samples, SCALE), bad=bad, key=built_from,
+    records = [(record, files[record], classes) for record, classes in labels.items()]
+    return build_parts(
+        to, [records[k : k + TOGETHER] for k in range(0, len(records), TOGETHER)], partial(_read, target=target),
+        about=ABOUT, expected=Expected(LEADS, target.rate, target.samples, SCALE), bad=bad, key=built_from,
         source=f"CPSC2018, {ABOUT.url}", source_version=ABOUT.version, notes=notes,
-        label_sets={"cpsc": {name: name for name in CLASSES}}, progress=progress,
+        label_sets={"cpsc": {name: name for name in CLASSES}}, records=len(records),
+        empty=f"no record of {TABLE} is {target.seconds:g} s long; choose shorter segments.", workers=workers,
+        progress=progress,
     )  # fmt: skip
 
 
@@ -169,45 +172,18 @@ def read_record(file: Path) -> tuple[np.ndarray, float, str | None]:
     return signal, age if 0 <= age <= 120 else np.nan, sexes.get(sex)
 
 
-class _Reader:
-    """Reads the records one by one, and remembers of which record each segment is."""
+def _read(records: Sequence[tuple[str, Path, list[str]]], target: rule.Target) -> Raw:
+    """The segments of some records, each given by its name, its file and its classes."""
+    import pandas as pd
 
-    def __init__(self, labels: dict[str, list[str]], files: dict[str, Path], target: rule.Target) -> None:
-        self._labels, self._files, self._target = labels, files, target
-        self.names: list[str] = []
-        self._rows: list[tuple[str, float, str | None]] = []  # record, age, sex of each segment
-        self._short: list[str] = []
-
-    def __call__(self, progress: bool) -> Iterator[Chunk]:
-        records = ([record] for record in self._labels)
-        for (record,) in bar(records, len(self._labels), "CPSC2018", progress):
-            signal, age, sex = read_record(self._files[record])
-            segments = rule.to_target(signal, LEADS, RATE, self._target)  # (12, T) -> (S, 12, T')
-            self.names += rule.segment_names(record, len(segments))
-            self._rows += [(record, age, sex)] * len(segments)
-            if len(segments):
-                yield rule.to_chunk(segments, SCALE)
-            else:
-                self._short.append(record)
-        if not self.names:
-            raise InputError(f"no record of {TABLE} is {self._target.seconds:g} s long; choose shorter segments.")
-
-    def notes(self) -> list[str]:
-        if not self._short:
-            return []
-        return [f"{count(len(self._short))} dropped, being shorter than {self._target.seconds:g} s."]
-
-    def table(self, kept: np.ndarray) -> pd.DataFrame:
-        """One row a segment that stays; `kept` (segments,) bool."""
-        import pandas as pd
-
-        rows = [(name, *row) for name, row, stays in zip(self.names, self._rows, kept, strict=True) if stays]
-        frame = pd.DataFrame(rows, columns=["record", "source_record", "age", "sex"])
-        return frame.assign(
-            patient=frame["source_record"],
-            fold=[zlib.crc32(record.encode()) % 10 + 1 for record in frame["source_record"]],
-            statements=[self._labels[record] for record in frame["source_record"]],
-        )
+    segments, rows = Segments(target, SCALE), []
+    for record, file, classes in records:
+        signal, age, sex = read_record(file)
+        segments.add(record, signal, LEADS, RATE)
+        fold = zlib.crc32(record.encode()) % 10 + 1
+        rows.append((record, age, sex, record, fold, classes))
+    columns = ["source_record", "age", "sex", "patient", "fold", "statements"]
+    return segments.raw(pd.DataFrame(rows, columns=columns))
 
 
 def _tables(source: Path) -> list[Path]:

@@ -15,9 +15,10 @@ import hashlib
 import json
 import os
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -25,10 +26,11 @@ from ecglib.cohort import Cohort
 from ecglib.cohort_write import reuse
 from ecglib.datasets import rule, wfdb_files
 from ecglib.datasets.about import About
-from ecglib.datasets.progress import bar
+from ecglib.datasets.mimic_tables import INTERVALS, MACHINE, TABLE, Absent, Machine, listed
+from ecglib.datasets.parts import Raw, build_parts
 from ecglib.datasets.quality import Bad, count
-from ecglib.datasets.segmented import rows_of, write_segments
-from ecglib.errors import InputError, nearest
+from ecglib.datasets.segments import Segments
+from ecglib.errors import InputError
 from ecglib.leads import LEADS, indices
 
 if TYPE_CHECKING:
@@ -37,14 +39,6 @@ if TYPE_CHECKING:
 VERSION = 1
 """Of this builder; part of the key, so that a change of its rules builds anew."""
 
-TABLE, MACHINE = "record_list.csv", "machine_measurements.csv"
-COLUMNS = ("subject_id", "study_id", "file_name", "ecg_time", "path")
-INTERVALS = (
-    "rr_interval", "p_onset", "p_end", "qrs_onset", "qrs_end", "t_end",  # ms
-    "p_axis", "qrs_axis", "t_axis",  # degrees
-)  # fmt: skip
-NO_VALUE = 29999
-"""What stands in INTERVALS where the machine measured nothing."""
 STATEMENTS = (
     "Abnormal ECG",
     "Atrial fibrillation",
@@ -59,7 +53,9 @@ STATEMENTS = (
 )
 RATE, LENGTH = 500, 5000  # Hz and samples of the published records
 SCALE = 0.005  # mV per count where the files' own cannot be kept
-Absent = Literal["refuse", "skip"]
+TOGETHER = 64
+"""Records of a unit of work."""
+
 
 ABOUT = About(
     name="mimic-iv-ecg",
@@ -102,6 +98,7 @@ def build(
     seconds: float = 10,
     longer: rule.Longer = "segment",
     absent: Absent = "refuse",
+    workers: int | None = None,
     progress: bool = True,
 ) -> Cohort:
     """Read MIMIC-IV-ECG once and write it as a cohort; where `to` holds that cohort already, open it.
@@ -114,6 +111,7 @@ def build(
         bad: what to do with records that have missing samples or a flat lead; see :class:`Screen`.
         seconds, longer: the segments, 10 s at most; see :mod:`ecglib.datasets.rule`.
         absent: records that are listed and not there are an error, or left out and counted: for a part of the set.
+        workers: processes that read, 0 for none but this one; see :func:`ecglib.datasets.workers.in_order`.
 
     Raises:
         InputError: no MIMIC-IV-ECG; a file that is missing, cut short or of another layout; a study listed twice; a
@@ -121,23 +119,21 @@ def build(
     """
     source, to = Path(source).absolute(), Path(to).absolute()
     target = _target(rate, seconds, longer)
-    table, left_out = _listed(source, absent)
+    table, left_out = listed(source, absent)
     built_from = _key(source, table, bad, target, absent)
     if (to / "cohort.json").exists():
         return reuse(to, built_from)
-    table, notes = _with_reports(table, source / MACHINE)
-    stems = [os.path.join(source, path) for path in table.pop("path")]
-    expected = _expected(f"{stems[0]}.hea")
-    reader = _Reader(table["source_record"].tolist(), stems, expected, target)
-    notes.insert(0, "Folds are ours: a checksum of the patient modulo 10, plus 1.")
+    machine = Machine(table["study_id"], source / MACHINE)
+    notes = ["Folds are ours: a checksum of the patient modulo 10, plus 1.", *machine.notes()]
     if left_out:
         notes.append(f"{count(left_out)} left out, being listed and not there.")
-    return write_segments(
-        to, bar(reader(), len(stems), "MIMIC-IV-ECG", progress), reader.names,
-        lambda kept: (rows_of(table, reader.of, reader.names, kept), ()), about=ABOUT,
-        expected=wfdb_files.Expected(LEADS, target.rate, target.samples, expected.scale), bad=bad, key=built_from,
+    first = _expected(f"{os.path.join(source, table['path'].iloc[0])}.hea")
+    return build_parts(
+        to, _Units(source, table, machine), partial(_read, expected=first, target=target), about=ABOUT,
+        expected=wfdb_files.Expected(LEADS, target.rate, target.samples, first.scale), bad=bad, key=built_from,
         source=f"MIMIC-IV-ECG, {ABOUT.url}", source_version=ABOUT.version, notes=notes,
-        label_sets={"machine": {line: line for line in STATEMENTS}}, progress=progress,
+        label_sets={"machine": {line: line for line in STATEMENTS}}, records=len(table), workers=workers,
+        progress=progress,
     )  # fmt: skip
 
 
@@ -156,35 +152,50 @@ def key(
     """
     source = Path(source).absolute()
     target = _target(rate, seconds, longer)
-    return _key(source, _listed(source, absent)[0], bad, target, absent)
+    return _key(source, listed(source, absent)[0], bad, target, absent)
 
 
-class _Reader:
-    """Reads the records in chunks, and remembers of which record each segment is."""
+class _Units:
+    """Units of `TOGETHER` records, each made when it is asked for: the paths and the rows."""
 
-    def __init__(
-        self, records: Sequence[str], stems: Sequence[str], expected: wfdb_files.Expected, target: rule.Target
-    ) -> None:
-        self._records, self._stems, self._expected, self._target = records, stems, expected, target
-        self.names: list[str] = []
-        self.of: list[int] = []
+    def __init__(self, source: Path, table: pd.DataFrame, machine: Machine) -> None:
+        self._source, self._table, self._machine = source, table, machine
 
-    def __call__(self) -> Iterator[wfdb_files.Chunk]:
-        scale, at = np.float32(self._expected.scale), 0
-        for chunk in wfdb_files.read(self._stems, self._expected):
-            segments = []
-            for counts in chunk.signals:
-                mv = np.where(counts == wfdb_files.MISSING, np.float32(np.nan), counts * scale)  # (12, T)
-                segments.append(rule.to_target(mv, self._expected.leads, RATE, self._target))  # -> (S, 12, T')
-                self.names += rule.segment_names(self._records[at], len(segments[-1]))
-                self.of += [at] * len(segments[-1])
-                at += 1
-            cut = rule.to_chunk(np.concatenate(segments), float(scale))  # (n S, 12, T')
-            each = len(segments[0])  # all records are of one length
-            cut.agree = np.repeat(chunk.agree, each)
-            cut.clipped |= np.repeat(chunk.clipped, each)
-            cut.through_wfdb = chunk.through_wfdb
-            yield cut
+    def __len__(self) -> int:
+        return -(-len(self._table) // TOGETHER)
+
+    def __getitem__(self, k: int) -> tuple[list[str], pd.DataFrame]:
+        import pandas as pd
+
+        rows = range(k * TOGETHER, min((k + 1) * TOGETHER, len(self._table)))
+        studies, subjects, times, paths = (
+            self._table[name].iloc[rows.start : rows.stop].tolist()
+            for name in ("study_id", "subject_id", "ecg_time", "path")
+        )
+        frame = pd.DataFrame(
+            {
+                "source_record": studies,
+                "patient": subjects,
+                "fold": [zlib.crc32(subject.encode()) % 10 + 1 for subject in subjects],
+                "age": np.nan,
+                "sex": None,
+                "statements": [self._machine.statements(row) for row in rows],
+                "ecg_time": times,
+                **dict(zip(INTERVALS, self._machine.intervals[rows.start : rows.stop].T)),
+            }
+        )
+        return [os.path.join(self._source, path) for path in paths], frame
+
+
+def _read(unit: tuple[Sequence[str], pd.DataFrame], expected: wfdb_files.Expected, target: rule.Target) -> Raw:
+    """The segments of some records, given by their paths and rows."""
+    stems, rows = unit
+    segments, scale = Segments(target, expected.scale), np.float32(expected.scale)
+    (chunk,) = wfdb_files.read(stems, expected, chunk=len(stems), threads=1)
+    for name, counts, agree, clipped in zip(rows["source_record"], chunk.signals, chunk.agree, chunk.clipped):
+        mv = np.where(counts == wfdb_files.MISSING, np.float32(np.nan), counts * scale)  # (12, T)
+        segments.add(name, mv, expected.leads, RATE, agree=agree, clipped=clipped)
+    return segments.raw(rows, through_wfdb=chunk.through_wfdb)
 
 
 def _target(rate: int, seconds: float, longer: rule.Longer) -> rule.Target:
@@ -201,85 +212,6 @@ def _expected(header: str) -> wfdb_files.Expected:
     except InputError as error:
         raise InputError(f"{header}: {error} Correct the header or get the record again.") from None
     return wfdb_files.Expected(layout.leads, RATE, LENGTH, layout.scale or SCALE)
-
-
-def _listed(source: Path, absent: Absent) -> tuple[pd.DataFrame, int]:
-    """The records to read, in the order of record_list.csv, and how many of it are not there and left out."""
-    if absent not in ("refuse", "skip"):
-        raise InputError(f"absent is {absent!r}.{nearest(absent, ('refuse', 'skip'))}")
-    if not found(source):
-        what = f"has no {TABLE} or no {MACHINE}" if source.is_dir() else "is no folder"
-        raise InputError(f"{source} {what}; give the folder of MIMIC-IV-ECG that holds both.")
-    file = source / TABLE
-    (table,) = _read_csv(file, COLUMNS, None)
-    if (gap := table[["subject_id", "study_id", "path"]].eq("").any(axis=1)).any():
-        raise InputError(f"{file} has an empty cell in row {int(gap.to_numpy().argmax()) + 2}; get the file again.")
-    if (twice := table["study_id"].duplicated()).any():
-        raise InputError(f"{file} lists the study {table['study_id'][twice].iloc[0]} twice; get the file again.")
-    table["path"] = table["path"].map(os.path.normpath)
-    total = len(table)
-    if absent == "skip":
-        there = [os.path.isfile(os.path.join(source, f"{path}.hea")) for path in table["path"]]
-        table = table[there].reset_index(drop=True)
-    if table.empty:
-        raise InputError(f"{source} holds no record that {TABLE} lists; get some of files/ as well.")
-    return table, total - len(table)
-
-
-def _with_reports(table: pd.DataFrame, file: Path) -> tuple[pd.DataFrame, list[str]]:
-    """A cohort's records from the list and the machine's table, which is read in parts; and notes."""
-    import pandas as pd
-
-    wanted = pd.Index(table["study_id"])
-    lines: dict[str, str] = {}  # one object for a statement that stands in many records
-    statements: dict[str, list[str]] = {}
-    parts = []
-    for part in _read_csv(file, ("study_id", "report_0", *INTERVALS), 65536):
-        part = part[part["study_id"].isin(wanted)]
-        reports = part[[name for name in part.columns if name.startswith("report_")]].to_numpy(object)  # (n, 18)
-        for study, cells in zip(part["study_id"], reports):
-            if study in statements:
-                raise InputError(f"{file} lists the study {study} twice; get the file again.")
-            said = (cell.strip().removesuffix(".").rstrip() for cell in cells)
-            statements[study] = list(dict.fromkeys(lines.setdefault(line, line) for line in said if line))
-        numbers = part[list(INTERVALS)].apply(pd.to_numeric, errors="coerce").astype(float)
-        parts.append(numbers.set_axis(part["study_id"]))
-    measured = pd.concat(parts).reindex(wanted).reset_index(drop=True)
-    unmeasured = measured == NO_VALUE
-    frame = pd.DataFrame(
-        {
-            "source_record": table["study_id"],
-            "patient": table["subject_id"],
-            "fold": [zlib.crc32(subject.encode()) % 10 + 1 for subject in table["subject_id"]],
-            "age": np.nan,
-            "sex": None,
-            "statements": [statements.get(study, []) for study in table["study_id"]],
-            "ecg_time": table["ecg_time"],
-            "path": table["path"],
-        }
-    )
-    notes = []
-    if unmeasured.to_numpy().any():
-        notes.append(f"{count(int(unmeasured.any(axis=1).sum()))} with intervals not measured ({NO_VALUE}).")
-    if without := len(frame) - len(statements):
-        notes.append(f"{count(without)} without a row in {MACHINE}, so without statements.")
-    return pd.concat([frame, measured.mask(unmeasured)], axis=1), notes
-
-
-def _read_csv(file: Path, columns: Sequence[str], rows: int | None) -> Iterator[pd.DataFrame]:
-    """A table as text, whole or `rows` at a time; InputError when it lacks `columns` or cannot be read."""
-    import pandas as pd
-
-    try:
-        parts = pd.read_csv(file, dtype=str, keep_default_na=False, chunksize=rows)
-        for part in [parts] if rows is None else parts:
-            if missing := [name for name in columns if name not in part.columns]:
-                raise InputError(f"{file} has no column {', '.join(missing)}; get the file again.")
-            yield part
-    except InputError:
-        raise
-    except (ValueError, OSError) as error:  # the parser's and the decoder's errors are ValueErrors
-        raise InputError(f"{file} cannot be read ({str(error).splitlines()[0]}); get the file again.") from None
 
 
 def _key(source: Path, table: pd.DataFrame, bad: str, target: rule.Target, absent: str) -> str:

@@ -18,9 +18,10 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -28,15 +29,12 @@ from ecglib.cohort import Cohort
 from ecglib.cohort_write import reuse
 from ecglib.datasets import rule, wfdb_folder
 from ecglib.datasets.about import About
-from ecglib.datasets.progress import bar
+from ecglib.datasets.parts import Raw, build_parts
 from ecglib.datasets.quality import Bad, count
-from ecglib.datasets.segmented import write_segments
-from ecglib.datasets.wfdb_files import Chunk, Expected, layout_of, read_bytes
+from ecglib.datasets.segments import Segments
+from ecglib.datasets.wfdb_files import Expected, layout_of, read_bytes
 from ecglib.errors import InputError, nearest
 from ecglib.leads import LEADS
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 VERSION = 1
 """Of this builder; part of the key, so that a change of its rules builds anew."""
@@ -109,6 +107,7 @@ def build(
     seconds: float = 10,
     longer: rule.Longer = "segment",
     leads: Sequence[str] | None = None,
+    workers: int | None = None,
     progress: bool = True,
 ) -> Cohort:
     """Read the MIT-BIH Database once and write it as a cohort; where `to` holds that cohort already, open it.
@@ -123,6 +122,7 @@ def build(
         seconds, longer: the segments; see :mod:`ecglib.datasets.rule`.
         leads: None for the two channels as "first" and "second"; or one or two names such as ["MLII"], for the records
             that have them.
+        workers: processes that read, 0 for none but this one; see :func:`ecglib.datasets.workers.in_order`.
 
     Raises:
         InputError: no such database; a file that is missing, damaged or of another rate; a beat of a kind that AAMI's
@@ -135,15 +135,19 @@ def build(
     built_from = _key(source, stems, bad, target, leads)
     if (to / "cohort.json").exists():
         return reuse(to, built_from)
-    reader = _Reader(stems, target, leads)
     notes = ["Folds are ours: the number of the patient's first record modulo 10, plus 1; 201 and 202 are one patient."]
     if leads is None:
         notes.append("The leads are the records' two channels, whatever they are; the table names them.")
-    return write_segments(
-        to, reader(progress), reader.names, lambda kept: (reader.table(kept), reader.notes()), about=ABOUT,
+    else:
+        stems, without = _with_leads(stems, leads)
+        if without:
+            notes.append(f"{count(len(without))} left out, lacking these leads ({', '.join(without[:5])}).")
+    return build_parts(
+        to, stems, partial(_read, target=target, leads=leads), about=ABOUT,
         expected=Expected(leads or CHANNELS, target.rate, target.samples, SCALE), bad=bad, key=built_from,
         source=f"{ABOUT.title}, {ABOUT.url}", source_version=ABOUT.version, notes=notes,
-        label_sets={"aami": {name: name for name in CLASSES}}, progress=progress,
+        label_sets={"aami": {name: name for name in CLASSES}}, records=len(stems),
+        empty=f"no record is {target.seconds:g} s long; choose shorter segments.", workers=workers, progress=progress,
     )  # fmt: skip
 
 
@@ -162,68 +166,36 @@ def key(
     return _key(source, _find(source), bad, target, leads)
 
 
-class _Reader:
-    """Reads the records one by one, and remembers a row for each segment."""
+def _read(stem: Path, target: rule.Target, leads: tuple[str, ...] | None) -> Raw:
+    """The segments of one record, in all its leads or in `leads`."""
+    import pandas as pd
 
-    def __init__(self, stems: Sequence[Path], target: rule.Target, leads: tuple[str, ...] | None) -> None:
-        self._stems, self._target, self._leads = stems, target, leads
-        self.names: list[str] = []
-        self._rows: list[dict[str, Any]] = []
-        self._without: list[str] = []
-        self._short = 0
+    signal, names, person, agrees = read_record(stem)
+    if leads is not None:
+        signal = signal[[names.index(lead) for lead in leads]]
+    segments = Segments(target, SCALE)
+    segments.add(stem.name, signal, target.leads, RATE, agree=agrees)
+    about = _about(stem.name, person) | ({} if leads else dict(zip(("lead_first", "lead_second"), names)))
+    beats = count_beats(read_beats(stem), signal.shape[1], target) if segments.each[0] else []
+    rows = [
+        about
+        | {f"beats_{name}": int(n) for name, n in zip(CLASSES, row)}
+        | {"statements": [name for name, n in zip(CLASSES, row) if n]}
+        for row in beats
+    ]
+    return segments.raw(pd.DataFrame(rows), each=True)
 
-    def __call__(self, progress: bool) -> Iterator[Chunk]:
-        there: set[str] = set()
-        for (stem,) in bar(([stem] for stem in self._stems), len(self._stems), ABOUT.title, progress):
-            signal, leads, person, agrees = read_record(stem)
-            there |= set(leads)
-            if self._leads is not None:
-                if not set(self._leads) <= set(leads):
-                    self._without.append(stem.name)
-                    continue
-                signal = signal[[leads.index(lead) for lead in self._leads]]
-            segments = rule.to_target(signal, self._target.leads, RATE, self._target)  # (L, T) -> (S, L, T')
-            if not len(segments):
-                self._short += 1
-                continue
-            self.names += rule.segment_names(stem.name, len(segments))
-            about = _about(stem.name, person) | ({} if self._leads else dict(zip(("lead_first", "lead_second"), leads)))
-            beats = self._beats(read_beats(stem), signal.shape[1])
-            self._rows += [{**about, **{f"beats_{c}": int(n) for c, n in zip(CLASSES, row)}} for row in beats]
-            chunk = rule.to_chunk(segments, SCALE)
-            chunk.agree[:] = agrees
-            yield chunk
-        if not self.names and self._without:
-            asked = next((lead for lead in self._leads or () if lead not in there), None)
-            what = f"has the lead {asked!r}" if asked else f"has both {' and '.join(self._leads or ())}"
-            raise InputError(f"no record {what}.{nearest(asked or '', sorted(there))}")
-        if not self.names:
-            raise InputError(f"no record is {self._target.seconds:g} s long; choose shorter segments.")
 
-    def _beats(self, beats: dict[str, np.ndarray], length: int) -> np.ndarray:
-        """(S, 5) the number of beats of each class in each segment of a record of `length` samples at 360 Hz."""
-        rate, samples = self._target.rate, self._target.samples
-        resampled = -(-length * rate // RATE)
-        starts = np.array(rule.starts(resampled, samples, self._target.longer))  # (S,)
-        ends = starts + samples
-        at = [beats[name] * rate / RATE for name in CLASSES]  # samples at the cohort's rate
-        return np.stack([np.searchsorted(t, ends) - np.searchsorted(t, starts) for t in at], axis=1)
+def count_beats(beats: dict[str, np.ndarray], length: int, target: rule.Target) -> np.ndarray:
+    """(S, 5) the number of beats of each class in each segment of a record of `length` samples at 360 Hz.
 
-    def notes(self) -> list[str]:
-        notes = []
-        if self._without:
-            notes.append(f"{count(len(self._without))} left out, lacking these leads ({', '.join(self._without[:5])}).")
-        if self._short:
-            notes.append(f"{count(self._short)} dropped, being shorter than {self._target.seconds:g} s.")
-        return notes
-
-    def table(self, kept: np.ndarray) -> pd.DataFrame:
-        """One row a segment that stays; `kept` (segments,) bool."""
-        import pandas as pd
-
-        frame = pd.DataFrame(self._rows).assign(record=self.names)[kept].reset_index(drop=True)
-        present = frame[[f"beats_{name}" for name in CLASSES]].to_numpy() > 0  # (N, 5)
-        return frame.assign(statements=[[name for name, on in zip(CLASSES, row) if on] for row in present])
+    beats: {class: ascending samples at 360 Hz}, see `read_beats`.
+    """
+    resampled = -(-length * target.rate // RATE)
+    starts = np.array(rule.starts(resampled, target.samples, target.longer))  # (S,)
+    ends = starts + target.samples
+    at = [beats[name] * target.rate / RATE for name in CLASSES]  # samples at the cohort's rate
+    return np.stack([np.searchsorted(t, ends) - np.searchsorted(t, starts) for t in at], axis=1)
 
 
 def read_record(stem: Path) -> tuple[np.ndarray, tuple[str, ...], tuple[float, str | None], bool]:
@@ -287,6 +259,18 @@ def _about(record: str, person: tuple[float, str | None]) -> dict[str, Any]:
         "paced": record in PACED,
         "de_chazal": next((half for half, records in DE_CHAZAL.items() if record in records.split()), None),
     }
+
+
+def _with_leads(stems: Sequence[Path], leads: tuple[str, ...]) -> tuple[list[Path], list[str]]:
+    """The records that have these leads, and the names of those that have not."""
+    names = {stem: _wfdb("rdheader", stem).sig_name or [] for stem in stems}
+    having = [stem for stem in stems if set(leads) <= set(names[stem])]
+    if not having:
+        there = sorted({name for of_one in names.values() for name in of_one})
+        asked = next((lead for lead in leads if lead not in there), None)
+        what = f"has the lead {asked!r}" if asked else f"has both {' and '.join(leads)}"
+        raise InputError(f"no record {what}.{nearest(asked or '', there)}")
+    return having, [stem.name for stem in stems if stem not in having]
 
 
 def _checked(leads: Sequence[str] | None) -> tuple[str, ...] | None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Callable, Iterable, Iterator, Sized
+from contextlib import contextmanager
 from typing import TypeVar
 
 from ecglib.cohort import Cohort
@@ -11,17 +12,24 @@ from ecglib.cohort import Cohort
 Chunk = TypeVar("Chunk", bound=Sized)
 
 
-def bar(chunks: Iterable[Chunk], total: int, name: str, show: bool) -> Iterator[Chunk]:
-    """Pass `chunks` on, each as long as it has records, with a bar of records on a terminal."""
+@contextmanager
+def meter(total: int, name: str, show: bool, unit: str = "record") -> Iterator[Callable[[int], object]]:
+    """A bar of `total` units on a terminal, moved on by what is given: call it with how many more are done."""
     if not (show and sys.stderr.isatty()):
-        yield from chunks
+        yield lambda _: None
         return
     from tqdm import tqdm
 
-    with tqdm(total=total, desc=name, unit="record") as shown:
+    with tqdm(total=total, desc=name, unit=unit) as shown:
+        yield shown.update
+
+
+def bar(chunks: Iterable[Chunk], total: int, name: str, show: bool) -> Iterator[Chunk]:
+    """Pass `chunks` on, each as long as it has records, with a bar of records on a terminal."""
+    with meter(total, name, show) as done:
         for chunk in chunks:
             yield chunk
-            shown.update(len(chunk))
+            done(len(chunk))
 
 
 def built(cohort: Cohort, show: bool) -> None:

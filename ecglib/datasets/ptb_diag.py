@@ -14,7 +14,8 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,9 +25,9 @@ from ecglib.cohort import Cohort
 from ecglib.cohort_write import reuse
 from ecglib.datasets import rule, wfdb_files, wfdb_folder
 from ecglib.datasets.about import NOT_CHECKED, About
-from ecglib.datasets.progress import bar
+from ecglib.datasets.parts import Raw, build_parts
 from ecglib.datasets.quality import Bad, count
-from ecglib.datasets.segmented import rows_of, write_segments
+from ecglib.datasets.segments import Segments
 from ecglib.errors import InputError
 from ecglib.leads import LEADS
 
@@ -38,6 +39,8 @@ VERSION = 1
 
 RATE = 1000  # Hz, of every published record
 SCALE = 1 / 2000  # mV per count of the published records
+TOGETHER = 4
+"""Records of a unit of work."""
 CLASSES = {
     "Healthy control": "Healthy control",
     "Myocardial infarction": "Myocardial infarction",
@@ -108,6 +111,7 @@ def build(
     seconds: float = 10,
     longer: rule.Longer = "segment",
     shorter: rule.Shorter = "drop",
+    workers: int | None = None,
     progress: bool = True,
 ) -> Cohort:
     """Read the PTB Diagnostic Database once and write it as a cohort; where `to` holds that cohort already, open it.
@@ -120,6 +124,7 @@ def build(
         rate: Hz, to which the 1000 Hz of the records are resampled.
         bad: what to do with segments that have missing samples or a flat lead; see :class:`Screen`.
         seconds, longer, shorter: the segments; see :mod:`ecglib.datasets.rule`.
+        workers: processes that read, 0 for none but this one; see :func:`ecglib.datasets.workers.in_order`.
 
     Raises:
         InputError: no such database; a record that is missing, cut short or of another rate, or lacks leads; a rate
@@ -132,14 +137,14 @@ def build(
     if (to / "cohort.json").exists():
         return reuse(to, built_from)
     table, notes = _table(stems)
-    reader = _Reader(stems, target)
-    return write_segments(
-        to, reader(progress), reader.names,
-        lambda kept: (rows_of(table, reader.of, reader.names, kept), reader.notes()), about=ABOUT,
-        expected=wfdb_files.Expected(LEADS, target.rate, target.samples, SCALE), bad=bad, key=built_from,
+    places = range(0, len(stems), TOGETHER)
+    return build_parts(
+        to, [(stems[k : k + TOGETHER], table[k : k + TOGETHER]) for k in places], partial(_read, target=target),
+        about=ABOUT, expected=wfdb_files.Expected(LEADS, target.rate, target.samples, SCALE), bad=bad, key=built_from,
         source=f"{ABOUT.title}, {ABOUT.url}", source_version=ABOUT.version,
         notes=["Folds are ours: the patient's number modulo 10, plus 1.", *notes],
-        label_sets={"admission": CLASSES, "infarction": INFARCTION}, progress=progress,
+        label_sets={"admission": CLASSES, "infarction": INFARCTION}, records=len(stems),
+        empty=f"no record is {target.seconds:g} s long; choose shorter segments.", workers=workers, progress=progress,
     )  # fmt: skip
 
 
@@ -157,32 +162,10 @@ def key(
     return _key(source, _find(source), bad, rule.Target(rate, seconds, longer=longer, shorter=shorter))
 
 
-class _Reader:
-    """Reads the records one by one, and remembers of which record each segment is."""
-
-    def __init__(self, stems: Sequence[str], target: rule.Target) -> None:
-        self._stems, self._target = stems, target
-        self.names: list[str] = []
-        self.of: list[int] = []
-        self._short = 0
-
-    def __call__(self, progress: bool) -> Iterator[wfdb_files.Chunk]:
-        stems = ([stem] for stem in self._stems)
-        for at, (stem,) in enumerate(bar(stems, len(self._stems), ABOUT.title, progress)):
-            segments, chunk = self._segments(stem)
-            self.names += rule.segment_names(_name(stem), len(segments))
-            self.of += [at] * len(segments)
-            if len(segments):
-                cut = rule.to_chunk(segments, SCALE)
-                cut.agree[:], cut.clipped[:] = chunk.agree, cut.clipped | chunk.clipped
-                yield cut
-            else:
-                self._short += 1
-        if not self.names:
-            raise InputError(f"no record is {self._target.seconds:g} s long; choose shorter segments.")
-
-    def _segments(self, stem: str) -> tuple[np.ndarray, wfdb_files.Chunk]:
-        """(S, 12, T') mV and the record as it was read."""
+def _read(unit: tuple[Sequence[str], pd.DataFrame], target: rule.Target) -> Raw:
+    """The segments of some records, given by their paths and rows."""
+    segments = Segments(target, SCALE)
+    for stem in unit[0]:
         length = wfdb_files.layout_of(f"{stem}.hea").length
         if not length:
             raise InputError(f"{stem}.hea says no number of samples; get the record again.")
@@ -190,12 +173,8 @@ class _Reader:
         (chunk,) = wfdb_files.read([stem], expected, threads=1)
         counts = chunk.signals[0]  # (12, T)
         mv = np.where(counts == wfdb_files.MISSING, np.float32(np.nan), counts * np.float32(SCALE))
-        return rule.to_target(mv, LEADS, RATE, self._target), chunk
-
-    def notes(self) -> list[str]:
-        if not self._short:
-            return []
-        return [f"{count(self._short)} dropped, being shorter than {self._target.seconds:g} s."]
+        segments.add(_name(stem), mv, LEADS, RATE, agree=chunk.agree[0], clipped=chunk.clipped[0])
+    return segments.raw(unit[1])
 
 
 def _name(stem: str) -> str:

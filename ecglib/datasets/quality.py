@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Literal
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 
@@ -17,7 +20,91 @@ if TYPE_CHECKING:
 
 Bad = Literal["drop", "keep"]
 ALIKE = 0.005  # of the median: real leads of different people differ by a third, rounding moves them by a thousandth
+FEW = 5  # names that a note gives
 LIMB_MV = 0.1  # root mean square: beyond rounding and unequal filters, so a swapped, broken or badly scaled limb lead
+
+
+@dataclass
+class Findings:
+    """What was found: {what: how many records}, and the names of the first few of each. Findings add up."""
+
+    number: Counter[str] = field(default_factory=Counter)
+    names: dict[str, list[str]] = field(default_factory=dict)
+
+    def note(self, what: str, names: Iterable[str]) -> None:
+        """Add records by their names, none among them, so that `what` keeps its place."""
+        names = list(names)
+        self.number[what] += len(names)
+        self.names[what] = (self.names.get(what, []) + names)[:FEW]
+
+    def add(self, other: Findings) -> None:
+        """Add what was found in the records that come next."""
+        for what, number in other.number.items():
+            self.number[what] += number
+            self.names[what] = (self.names.get(what, []) + other.names.get(what, []))[:FEW]
+
+    def few(self, what: str) -> str:
+        """ "A, B, ..." """
+        return ", ".join(self.names[what]) + (", ..." if self.number[what] > FEW else "")
+
+
+@dataclass
+class Screened:
+    """The records of a chunk that stay, and what is to be known of them."""
+
+    signals: np.ndarray
+    """(k, L, T) int16"""
+    keep: np.ndarray
+    """(n,) bool, k of them true"""
+    twins: np.ndarray
+    """(k,) uint64: a hash of the checksums of all leads, the same for equal signals."""
+    deviations: np.ndarray
+    """(k, chest leads) float32 mV: the standard deviation over time, NaN in records that are not sound."""
+    findings: Findings
+
+
+def screen(
+    chunk: Chunk, names: Sequence[str], bad: Bad, expected: Expected, *, checksum_error: bool = False
+) -> Screened:
+    """Leave out the bad records of a chunk or mend them, and say what was found; see :class:`Screen`.
+
+    Raises:
+        InputError: a wrong checksum where `checksum_error`.
+    """
+    found = Findings()
+
+    def note(what: str, where: np.ndarray) -> None:
+        found.note(what, [names[i] for i in np.flatnonzero(where)])
+
+    signals = chunk.signals
+    missing = _mend(signals)  # (n,)
+    flat = _flat(signals)  # (n,)
+    sound = ~(missing | flat)
+    note("missing", missing)
+    note("flat", flat & ~missing)
+    note("clipped", chunk.clipped)
+    if checksum_error and not chunk.agree.all():
+        raise InputError(
+            f"{names[int((~chunk.agree).argmax())]} does not have its header's checksum: header or signal is damaged; "
+            f"get the record again."
+        )
+    if {"I", "II"} < set(expected.leads) and not set(LEADS[2:6]).isdisjoint(expected.leads):
+        broken, exchanged = _check_limb(signals, sound, expected)
+        note("limb", broken)
+        note("exchanged", exchanged)
+    note("checksum", ~chunk.agree)
+    found.number["wfdb"] += chunk.through_wfdb
+    keep = sound if bad == "drop" else np.ones(len(signals), bool)
+    deviations = _deviation(signals, expected)
+    deviations[~sound] = np.nan
+    signals = signals if keep.all() else signals[keep]
+    return Screened(signals, keep, row_hashes(chunk.sums[keep]), deviations[keep], found)
+
+
+def unscreened(chunk: Chunk) -> Screened:
+    """All records of a chunk, not looked at."""
+    n = len(chunk)
+    return Screened(chunk.signals, np.ones(n, bool), np.zeros(n, np.uint64), np.empty((n, 0), np.float32), Findings())
 
 
 class Screen:
@@ -33,121 +120,117 @@ class Screen:
     """
 
     def __init__(self, names: Sequence[str], bad: Bad, expected: Expected, *, checksum_error: bool) -> None:
-        if bad not in ("drop", "keep"):
-            raise InputError(f"bad is {bad!r}.{nearest(bad, ('drop', 'keep'))}")
-        self._names, self._bad, self._expected, self._checksum_error = names, bad, expected, checksum_error
-        self._limb = {"I", "II"} < set(expected.leads) and not set(LEADS[2:6]).isdisjoint(expected.leads)
-        self._seen = self._through_wfdb = 0
-        findings = ("missing", "flat", "clipped", "checksum", "limb", "exchanged")
-        self._where: dict[str, list[int]] = {what: [] for what in findings}
-        self._keep: list[np.ndarray] = []
-        self._sums: list[np.ndarray] = []
-        self._deviations: list[np.ndarray] = []
+        self._names, self._bad, self._expected, self._checksum_error = names, checked(bad), expected, checksum_error
+        self._found = Findings()
+        self._parts: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []  # keep, twins, deviations of each chunk
 
     def __call__(self, chunks: Iterable[Chunk]) -> Iterator[np.ndarray]:
         """(n, L, T) int16 of the records that stay, chunk by chunk."""
+        seen = 0
         for chunk in chunks:
-            missing = _mend(chunk.signals)  # (n,)
-            flat = _flat(chunk.signals)  # (n,)
-            self._note("missing", missing)
-            self._note("flat", flat & ~missing)
-            self._note("clipped", chunk.clipped)
-            self._note("checksum", ~chunk.agree)
-            if self._limb:
-                self._check_limb(chunk.signals, ~(missing | flat))
-            keep = ~(missing | flat) if self._bad == "drop" else np.ones(len(missing), bool)
-            self._seen += len(keep)
-            self._through_wfdb += chunk.through_wfdb
-            self._keep.append(keep)
-            self._sums.append(chunk.sums[keep])
-            self._deviations.append(self._deviation(chunk.signals[~(missing | flat)]))
-            yield chunk.signals if keep.all() else chunk.signals[keep]
-
-    def _check_limb(self, signals: np.ndarray, sound: np.ndarray) -> None:
-        """Note which of (n, L, T) break Einthoven's and Goldberger's relations; `sound` (n,) are the ones to judge."""
-        leads = self._expected.leads
-        limb = [k for k, lead in enumerate(leads) if lead in LEADS[:6]]
-        names = [leads[k] for k in limb]
-        # every fifth sample: the relations hold at each instant, so a fifth of them tells as much
-        mv = signals[:, limb, ::5] * np.float32(self._expected.scale)  # (n, L, T) -> (n, <= 6, T / 5)
-        mv -= mv.mean(axis=-1, keepdims=True)  # offsets of the amplifiers are no fault of the leads
-        broken = (limb_residual(mv, names) > LIMB_MV).any(axis=1) & sound
-        self._note("limb", broken)
-        if broken.any() and {"aVL", "aVF"} < set(names):
-            other = {"aVL": "aVF", "aVF": "aVL"}
-            exchanged = limb_residual(mv, [other.get(name, name) for name in names]) <= LIMB_MV
-            self._note("exchanged", exchanged.all(axis=1) & broken)
-
-    def _deviation(self, signals: np.ndarray) -> np.ndarray:
-        """The standard deviation over time of (n, L, T) counts in the chest leads: (n, chest leads) mV."""
-        chest = [k for k, lead in enumerate(self._expected.leads) if lead in LEADS[6:]]
-        return signals[:, chest].std(axis=-1, dtype=np.float32) * self._expected.scale
-
-    def _note(self, what: str, where: np.ndarray) -> None:
-        found = (self._seen + np.flatnonzero(where)).tolist()
-        if what == "checksum" and found and self._checksum_error:
-            raise InputError(
-                f"{self._names[found[0]]} does not have its header's checksum: header or signal is damaged; "
-                f"get the record again."
-            )
-        self._where[what] += found
+            names = self._names[seen : seen + len(chunk)]
+            part = screen(chunk, names, self._bad, self._expected, checksum_error=self._checksum_error)
+            seen += len(chunk)
+            self._found.add(part.findings)
+            self._parts.append((part.keep, part.twins, part.deviations))
+            yield part.signals
 
     @property
     def kept(self) -> np.ndarray:
         """(N,) bool over the records that have come."""
-        return np.concatenate(self._keep)
+        return np.concatenate([keep for keep, _, _ in self._parts])
 
     def notes(self) -> list[str]:
         """One sentence for each thing that was found."""
-        done = "dropped" if self._bad == "drop" else "kept"
-        mended = " set to 0 mV" if self._bad == "keep" else ""
-        sentences = {
-            "missing": f"{{records}} {done}, with missing samples{mended}",
-            "flat": f"{{records}} {done}, with a flat lead",
-            "clipped": "{records} clipped at the int16 range",
-            "limb": f"{{records}} with limb leads that disagree by more than {LIMB_MV} mV (Einthoven, Goldberger)",
-            "exchanged": "{n:,} of these would agree with aVL and aVF exchanged",
-            "checksum": "{records} kept, not having their header's checksum",
-        }
-        notes = [
-            f"{text.format(records=count(len(where)), n=len(where))} ({self._few(where)})."
-            for what, text in sentences.items()
-            if (where := self._where[what])
-        ]
-        if self._through_wfdb:
-            notes.append(f"{count(self._through_wfdb)} read through wfdb, not being plain format 16.")
-        if nominal := _nominal(np.concatenate(self._deviations)):
-            notes.insert(0, nominal)
-        sums = np.concatenate(self._sums)
-        if twins := len(sums) - len(np.unique(sums, axis=0)):
-            notes.append(f"{count(twins)} with the signal of another one (the same checksum in every lead).")
-        return notes
-
-    def _few(self, where: Sequence[int]) -> str:
-        return ", ".join(self._names[i] for i in where[:5]) + (", ..." if len(where) > 5 else "")
+        _, twins, deviations = (np.concatenate(column) for column in zip(*self._parts))
+        return screen_notes(self._found, self._bad, twins, deviations.T)
 
 
-def _nominal(deviations: np.ndarray) -> str | None:
-    """A note where nearly all of N records have the same deviation in a chest lead, (N, chest leads) mV; else None.
+def checked(bad: Bad) -> Bad:
+    """`bad`; InputError when it is none of the choices."""
+    if bad not in get_args(Bad):
+        raise InputError(f"bad is {bad!r}.{nearest(bad, get_args(Bad))}")
+    return bad
+
+
+def screen_notes(found: Findings, bad: Bad, twins: np.ndarray, deviations: Iterable[np.ndarray]) -> list[str]:
+    """One sentence for each thing that was found in N records; twins (N,) and, for each chest lead, deviations (N,)."""
+    done = "dropped" if bad == "drop" else "kept"
+    mended = " set to 0 mV" if bad == "keep" else ""
+    sentences = {
+        "missing": f"{{records}} {done}, with missing samples{mended}",
+        "flat": f"{{records}} {done}, with a flat lead",
+        "clipped": "{records} clipped at the int16 range",
+        "limb": f"{{records}} with limb leads that disagree by more than {LIMB_MV} mV (Einthoven, Goldberger)",
+        "exchanged": "{n:,} of these would agree with aVL and aVF exchanged",
+        "checksum": "{records} kept, not having their header's checksum",
+    }
+    notes = [
+        f"{text.format(records=count(n), n=n)} ({found.few(what)})."
+        for what, text in sentences.items()
+        if (n := found.number[what])
+    ]
+    if n := found.number["wfdb"]:
+        notes.append(f"{count(n)} read through wfdb, not being plain format 16.")
+    if nominal := _nominal(deviations):
+        notes.insert(0, nominal)
+    if n := len(twins) - len(np.unique(twins)):
+        notes.append(f"{count(n)} with the signal of another one (the same checksum in every lead).")
+    return notes
+
+
+def row_hashes(rows: np.ndarray) -> np.ndarray:
+    """(n,) uint64 of (n, ...): 64 bits of BLAKE2b of each row's bytes."""
+    rows = np.ascontiguousarray(rows)
+    digests = b"".join(hashlib.blake2b(row.tobytes(), digest_size=8).digest() for row in rows)
+    return np.frombuffer(digests, np.uint64)
+
+
+def _check_limb(signals: np.ndarray, sound: np.ndarray, expected: Expected) -> tuple[np.ndarray, np.ndarray]:
+    """Which of (n, L, T) break Einthoven's and Goldberger's relations, and which of these no more with aVL and aVF
+    exchanged: two times (n,) bool; `sound` (n,) are the ones to judge.
+    """
+    limb = [k for k, lead in enumerate(expected.leads) if lead in LEADS[:6]]
+    names = [expected.leads[k] for k in limb]
+    # every fifth sample: the relations hold at each instant, so a fifth of them tells as much
+    mv = signals[:, limb, ::5] * np.float32(expected.scale)  # (n, L, T) -> (n, <= 6, T / 5)
+    mv -= mv.mean(axis=-1, keepdims=True)  # offsets of the amplifiers are no fault of the leads
+    broken = (limb_residual(mv, names) > LIMB_MV).any(axis=1) & sound
+    if not (broken.any() and {"aVL", "aVF"} < set(names)):
+        return broken, np.zeros(len(signals), bool)
+    other = {"aVL": "aVF", "aVF": "aVL"}
+    exchanged = limb_residual(mv, [other.get(name, name) for name in names]) <= LIMB_MV
+    return broken, exchanged.all(axis=1) & broken
+
+
+def _deviation(signals: np.ndarray, expected: Expected) -> np.ndarray:
+    """The standard deviation over time of (n, L, T) counts in the chest leads: (n, chest leads) float32 mV."""
+    chest = [k for k, lead in enumerate(expected.leads) if lead in LEADS[6:]]
+    return signals[:, chest].std(axis=-1, dtype=np.float32) * np.float32(expected.scale)
+
+
+def _nominal(deviations: Iterable[np.ndarray]) -> str | None:
+    """A note where nearly all of N records have the same deviation in a chest lead, each lead (N,) mV; else None.
 
     No heart does that: each record was scaled by its own deviation before it was stored. Chest leads, because they are
     left as they were scaled where the limb leads are put back into their relations.
     """
-    if len(deviations) < 20 or not deviations.shape[1]:
-        return None
-    middle = np.median(deviations, axis=0)  # (chest leads,)
-    same = (np.abs(deviations - middle) <= ALIKE * middle).mean(axis=0) > 0.95
-    if not same.any():
+    same = []
+    for lead in deviations:
+        lead = lead[~np.isnan(lead)]
+        middle = np.median(lead) if len(lead) else 0
+        same.append(len(lead) >= 20 and (np.abs(lead - middle) <= ALIKE * middle).mean() > 0.95)
+    if not any(same):
         return None
     return (
-        f"{NOMINAL}: a chest lead has the same standard deviation in every record ({same.sum()} of {len(same)} leads), "
+        f"{NOMINAL}: a chest lead has the same standard deviation in every record ({sum(same)} of {len(same)} leads), "
         "so each was scaled by its own; shapes and times hold, criteria in mV do not."
     )
 
 
 def _mend(signals: np.ndarray) -> np.ndarray:
     """(n,) bool: which of (n, L, T) have missing samples; these are set to 0 in place."""
-    if signals.min() != MISSING:  # one pass without a copy: nearly always the end of it
+    if not signals.size or signals.min() != MISSING:  # one pass without a copy: nearly always the end of it
         return np.zeros(len(signals), bool)
     absent = signals == MISSING
     signals[absent] = 0

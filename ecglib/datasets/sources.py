@@ -140,6 +140,16 @@ SOURCES: dict[str, Source] = {
             records=345779,
             licence=CC_BY,
         ),
+        Source(
+            name="code_test",
+            title="CODE-test",
+            version="1.0.3",
+            page="https://zenodo.org/records/3765780",
+            host="zenodo",
+            listing="https://zenodo.org/api/records/3765780",
+            records=827,
+            licence=CC_BY,
+        ),
         _figshare(
             "sph", 5779802, "1", "Shandong Provincial Hospital database", records=25770, licence=TOLD, size_gb=2.3
         ),

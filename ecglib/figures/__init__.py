@@ -1,13 +1,17 @@
 """Every picture of a report. Each function returns a matplotlib Figure and shows nothing; `show` puts it into a report.
 
-paper: ECG paper at true scale · cohort: splits and labels · curves: training, ROC, calibration, agreement ·
+paper: ECG paper at true scale · cohort: splits and labels · confusion: what is taken for what · curves: training, ROC,
+calibration, agreement ·
 intervals: values and differences with their 95 % intervals · page: pages, where a network looks, where it errs ·
 robustness: scores over severities and layouts, the panels that are needed · pretraining: signals rebuilt, losses,
 scores over labels, records and protocols · embedding: records on a map · delineation: where waves begin and end ·
-explore: what a cohort is made of, two side by side · style: colours, sizes and `show`.
+explore: what a cohort is made of, two side by side · comparison: many runs in one picture · trace: where a
+change of the signal moves a probability · style: colours, sizes and `show`.
 """
 
 from ecglib.figures.cohort import co_occurrence, split_overview
+from ecglib.figures.comparison import class_heat, cost_quality, runs_forest, seed_curves
+from ecglib.figures.confusion import confusion
 from ecglib.figures.curves import agreement, learning_curves, reliability_diagram, roc_pr
 from ecglib.figures.delineation import delineation
 from ecglib.figures.embedding import class_maps, embedding_map, project
@@ -36,6 +40,7 @@ from ecglib.figures.pretraining import (
 )
 from ecglib.figures.robustness import by_condition, lead_importance, robustness
 from ecglib.figures.style import palette, png, show
+from ecglib.figures.trace import calibrated_probabilities, trace_importance
 
 __all__ = [
     "agreement",
@@ -43,9 +48,13 @@ __all__ = [
     "browse",
     "by_condition",
     "by_protocol",
+    "calibrated_probabilities",
+    "class_heat",
     "class_maps",
     "class_shares",
     "co_occurrence",
+    "confusion",
+    "cost_quality",
     "delineation",
     "distributions",
     "ecg_page",
@@ -75,9 +84,12 @@ __all__ = [
     "reliability_diagram",
     "robustness",
     "roc_pr",
+    "runs_forest",
     "scaling_curve",
+    "seed_curves",
     "show",
     "spectra",
     "split_overview",
+    "trace_importance",
     "worst_pages",
 ]

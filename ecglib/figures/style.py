@@ -151,7 +151,8 @@ def show(fig: Figure, *, alt: str, caption: str = "") -> None:
     """Put the figure into the notebook as one PNG, and close it.
 
     alt says in words what the picture shows, for those who do not see it: a sentence, or `InputError`. It is also what
-    a terminal prints. caption stands below the picture. Both travel in the output's metadata under "image/png".
+    a terminal prints. caption stands below the picture; without one, alt does. Both travel in the output's
+    metadata under "image/png".
     """
     if not isinstance(alt, str) or len(alt.split()) < 3:
         raise InputError(f"alt must describe the figure in a sentence, got {alt!r}.")

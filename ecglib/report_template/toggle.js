@@ -7,4 +7,12 @@
     button.setAttribute("aria-pressed", String(show));
     cells.forEach((cell) => { cell.open = show; });
   });
+  // What scrolls is a stop of the Tab key, so that the arrow keys can scroll it; what does not is none.
+  const stops = () => document.querySelectorAll(".scroll, .picture, pre").forEach((part) => {
+    if (part.scrollWidth > part.clientWidth) part.setAttribute("tabindex", "0");
+    else part.removeAttribute("tabindex");
+  });
+  addEventListener("load", stops);
+  addEventListener("resize", stops);
+  document.addEventListener("toggle", stops, true);
 })();

@@ -316,3 +316,7 @@ def test_the_real_sample(shared_data, tmp_path):
     whole = resample(cohort.signal_mv(), rate=500, to_rate=100)
     side_by_side = half.signal_mv().reshape(9, 2, 12, 500).transpose(0, 2, 1, 3).reshape(9, 12, 1000)
     np.testing.assert_allclose(side_by_side, whole, atol=0.001)
+
+
+def test_other_processes_read_the_same(folder):
+    assert build(folder, "there", workers=2).info == build(folder, "here", workers=0).info

@@ -236,3 +236,7 @@ def test_a_source_that_cannot_be_written_to(folder):
 def test_about():
     assert cpsc2018.ABOUT.name == "cpsc2018"
     assert not cpsc2018.ABOUT.credentialed
+
+
+def test_other_processes_read_the_same(folder):
+    assert build(folder, "there", workers=2).info == build(folder, "here", workers=0).info

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
+import importlib
 import os
 import subprocess
 import sys
@@ -10,8 +12,9 @@ import numpy as np
 import pytest
 from ptb_xl_tree import ecg, write_record
 
+from ecglib.cohort import Cohort
 from ecglib.datasets import load
-from ecglib.datasets.__main__ import main
+from ecglib.datasets.__main__ import NAMES, main
 from ecglib.errors import InputError
 
 
@@ -64,7 +67,7 @@ def test_synthetic(tmp_path):
 def test_what_is_none_of_these(tmp_path):
     with pytest.raises(InputError, match="which is no folder; give 'synthetic' or the folder"):
         load(tmp_path / "no", rate=100)
-    with pytest.raises(InputError, match=r"neither cohort\.json, nor ptbxl_database\.csv, nor WFDB records"):
+    with pytest.raises(InputError, match="a folder in which no data set was recognised"):
         load(tmp_path, rate=100)
 
 
@@ -131,3 +134,62 @@ class TestCommand:
         assert "00004_lr.dat has 100 bytes where its header says 24,000" in done.stderr
         assert "Traceback" not in done.stderr
         assert not (tmp_path / "c").exists()
+
+
+class TestOptions:
+    """`build` takes the options that a data set has, and no others."""
+
+    def test_an_option_that_the_data_set_lacks_is_named_with_those_it_has(self, tree, tmp_path, capsys):
+        words = ["build", "ptb_xl", str(tree.path), "--to", str(tmp_path / "c"), "--limb", "derived"]
+        assert main(words) == 2
+        assert (
+            "--limb is no option of ptb_xl; it has --bad, --no-verify, --rate"
+            in capsys.readouterr().err.splitlines()[-1]
+        )
+        assert not (tmp_path / "c").exists()
+
+    @pytest.mark.parametrize("name", NAMES)
+    def test_every_data_set_takes_a_rate_and_its_options_are_all_on_the_command_line(self, name):
+        from ecglib.datasets import options
+
+        module = importlib.import_module(f"ecglib.datasets.{name}")
+        had = options._had(module.build)
+        parser = argparse.ArgumentParser()
+        options.add(parser)
+        assert "rate" in had
+        assert had - {"mend_gains"} <= {action.dest for action in parser._actions}  # that one is for Python alone
+
+    def test_workers_and_lists_arrive(self, tmp_path):
+        write_record(tmp_path / "mine" / "a", ecg(0))
+        words = [
+            "build",
+            "own",
+            str(tmp_path / "mine"),
+            "--to",
+            str(tmp_path / "c"),
+            "--leads",
+            "II,V1",
+            "--workers",
+            "0",
+        ]
+        assert main(words) == 0
+        assert Cohort.open(tmp_path / "c").leads == ("II", "V1")
+
+
+def test_ones_own_files_are_found_last(tmp_path):
+    (tmp_path / "mine").mkdir()
+    values = ecg(0)[:2, :1000] if ecg(0).ndim == 2 else ecg(0)
+    lines = ["I (mV),II (mV)", *(f"{a:.4f},{b:.4f}" for a, b in zip(*np.asarray(values, float)[:2] / 1000))]
+    (tmp_path / "mine" / "r.csv").write_text("\n".join(lines) + "\n")
+    with pytest.raises(InputError, match="rate"):
+        load(tmp_path / "mine", rate=100, cache=tmp_path / "cache", progress=False)
+    seconds = [f"{k / 100:.2f},{line}" for k, line in enumerate(lines[1:])]
+    (tmp_path / "mine" / "r.csv").write_text("\n".join(["time (s)," + lines[0], *seconds]) + "\n")
+    cohort = load(tmp_path / "mine", rate=100, cache=tmp_path / "cache", progress=False)
+    assert (len(cohort), cohort.leads) == (1, ("I", "II"))
+
+
+def test_the_2011_challenge_is_known_with_its_quality(shared_data, tmp_path):
+    cohort = load(shared_data / "challenge-2011", rate=100, cache=tmp_path, progress=False)
+    assert cohort.classes("quality") == ("acceptable", "unacceptable")
+    assert cohort.path.name.startswith("challenge2011-100hz-")

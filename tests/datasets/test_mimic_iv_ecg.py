@@ -251,3 +251,7 @@ def test_what_cannot_be(folder, tmp_path):
 def test_a_path_beyond_ascii(folder):
     other = folder.rename(folder.parent / "MIMIC größe 心電図")
     assert len(build(other)) == 4
+
+
+def test_other_processes_read_the_same(folder):
+    assert build(folder, "there", workers=2).info == build(folder, "here", workers=0).info

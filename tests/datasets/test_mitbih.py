@@ -135,7 +135,7 @@ def test_beats_are_counted_where_they_fall(samples, rate, length):
 
     target = rule.Target(rate, 10, ("I", "II"))
     beats = {name: np.array(samples[k::5], int) for k, name in enumerate(mitbih.CLASSES)}
-    found = mitbih._Reader([], target, None)._beats(beats, length)
+    found = mitbih.count_beats(beats, length, target)
     signal = np.zeros((2, length), np.float32)
     segments = rule.to_target(signal, ("I", "II"), 360, target)
     assert len(found) == len(segments)
@@ -268,3 +268,7 @@ def test_what_cannot_be(folder, tmp_path):
 def test_a_path_beyond_ascii(folder):
     other = folder.rename(folder.parent / "MIT größe 心電図")
     assert len(build(other)) == 15
+
+
+def test_other_processes_read_the_same(folder):
+    assert build(folder, "there", workers=2).info == build(folder, "here", workers=0).info

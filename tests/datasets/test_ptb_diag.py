@@ -217,3 +217,7 @@ def test_what_is_not_there(folder, tmp_path):
 def test_a_path_beyond_ascii(folder):
     other = folder.rename(folder.parent / "PTB größe 心電図")
     assert len(build(other)) == 9
+
+
+def test_other_processes_read_the_same(folder):
+    assert build(folder, "there", workers=2).info == build(folder, "here", workers=0).info

@@ -30,6 +30,8 @@ from ecglib.leads import LEADS, limb_residual
 REPO = Path(__file__).resolve().parents[2]
 PINNED = "fc79e7c46a05f8449537397020179d53465f2783d45e01fb15a441c6152bc3ee"
 
+FINGERPRINT = "c564d105b8ea68b077527e39b92641e0f1f0b4ad16f2af29c4af27e866415593"
+
 
 @pytest.fixture(scope="module")
 def small() -> tuple[np.ndarray, object]:
@@ -47,6 +49,16 @@ def digest() -> str:
 
 def test_the_same_bytes_on_every_machine():
     assert digest() == PINNED
+
+
+def test_the_same_cohort_as_ever(tmp_path, monkeypatch):
+    """The fingerprint stands in reports; neither processes nor the size of a unit change it."""
+    options = {"records": 40, "rate": 100, "seconds": 5.0, "seed": 7, "progress": False}
+    made = synthetic.build(tmp_path / "a", **options)
+    assert made.info.fingerprint == FINGERPRINT
+    assert made.info.notes == synthetic.NOTES
+    monkeypatch.setattr(synthetic, "_SAMPLES_OF_UNIT", 3000)
+    assert synthetic.build(tmp_path / "b", **options, workers=1).info.fingerprint == FINGERPRINT
 
 
 def test_the_same_bytes_on_an_older_processor():

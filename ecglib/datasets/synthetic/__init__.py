@@ -39,17 +39,20 @@ Not realistic
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ecglib.datasets.progress import bar
+from ecglib.datasets.about import About
 from ecglib.datasets.synthetic.findings import FINDINGS
 from ecglib.datasets.synthetic.heart_vector import SCALE
 from ecglib.datasets.synthetic.patients import RHYTHMS
 from ecglib.datasets.synthetic.recording import make
+from ecglib.datasets.wfdb_files import Chunk, Expected
 from ecglib.errors import InputError
 from ecglib.leads import LEADS
 
@@ -57,6 +60,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from ecglib.cohort import Cohort
+    from ecglib.datasets.parts import Raw
 
 VERSION = 1
 """Goes up whenever the same (seed, record) gives other samples or another row."""
@@ -75,6 +79,12 @@ LABEL_SETS: dict[str, dict[str, str]] = {
     "rhythm": {code: code for code in RHYTHMS},
 }
 
+ABOUT = About(
+    name=NAME, title="Synthetic ECGs", version=str(VERSION), url=SOURCE, licence=LICENCE, citation=CITATION,
+    records="any number", size_gb="24 kB a record of 10 s at 100 Hz", rate="100 to 1000", leads=len(LEADS),
+    labels="statements of PTB-XL's kinds, by a simulated reader",
+)  # fmt: skip
+_SAMPLES_OF_UNIT = 256 * 1024  # of one lead, 6 MB
 _SAMPLES_AT_ONCE = 64 * 1024  # of one lead; keeps the work in the processor's cache
 
 
@@ -105,41 +115,53 @@ def simulate(
 
 
 def build(
-    to: str | Path, *, records: int, rate: int = 100, seconds: float = 10.0, seed: int = 0, progress: bool = True
-) -> Cohort:
-    """Write records 0 to `records` - 1 as a cohort and open it. Memory grows with the table only, not with the signals.
+    to: str | Path, *, records: int, rate: int = 100, seconds: float = 10.0, seed: int = 0, workers: int | None = None,
+    progress: bool = True,
+) -> Cohort:  # fmt: skip
+    """Write records 0 to `records` - 1 as a cohort and open it, whatever their number in little memory.
+
+    Args:
+        workers: processes that make them, 0 for none but this one; see :func:`ecglib.datasets.workers.in_order`.
 
     Raises:
-        InputError: `records` is not a positive whole number; or as `simulate` and `ecglib.cohort.write`.
+        InputError: `records` is not a positive whole number; or as `simulate` and `ecglib.datasets.parts.build_parts`.
     """
-    from ecglib.cohort import write
+    from ecglib.datasets.parts import build_parts
 
     if not _whole(records) or records < 1:
         raise InputError(f"records is {records!r}; give the number of synthetic records, 1 or more.")
-    _length(rate, seconds, seed)
-    columns: list[dict[str, list]] = []
+    length = _length(rate, seconds, seed)
+    together = max(1, _SAMPLES_OF_UNIT // length)
+    return build_parts(
+        to, _Numbers(int(records), together), partial(_make, rate=rate, seconds=seconds, seed=seed), about=ABOUT,
+        expected=Expected(LEADS, rate, length, SCALE), bad=None,
+        key=f"{NAME} v{VERSION} records={records} rate={rate} seconds={seconds:g} seed={seed}", source=SOURCE,
+        source_version=f"{VERSION}, seed {seed}", notes=NOTES, label_sets=LABEL_SETS, records=int(records),
+        workers=workers, progress=progress, announce=False,
+    )  # fmt: skip
 
-    def signals() -> Iterator[np.ndarray]:
-        for signal, more in _parts(np.arange(records), rate, seconds, seed):
-            columns.append(more)
-            yield signal
 
-    return write(
-        to,
-        bar(signals(), records, NAME, progress),
-        lambda: (_frame(columns), ()),
-        name=NAME,
-        rate=rate,
-        leads=LEADS,
-        scale=SCALE,
-        key=f"{NAME} v{VERSION} records={records} rate={rate} seconds={seconds:g} seed={seed}",
-        source=SOURCE,
-        source_version=f"{VERSION}, seed {seed}",
-        citation=CITATION,
-        licence=LICENCE,
-        notes=NOTES,
-        label_sets=LABEL_SETS,
-    )
+@dataclass(frozen=True)
+class _Numbers:
+    """0 to `records` - 1 in ranges of `together`: the units of a build."""
+
+    records: int
+    together: int
+
+    def __len__(self) -> int:
+        return -(-self.records // self.together)
+
+    def __getitem__(self, k: int) -> range:
+        return range(k * self.together, min((k + 1) * self.together, self.records))
+
+
+def _make(numbers: range, rate: int, seconds: float, seed: int) -> Raw:
+    from ecglib.datasets.parts import Raw
+
+    signals, rows = simulate(numbers, rate=rate, seconds=seconds, seed=seed)
+    n = len(signals)
+    chunk = Chunk(signals, np.zeros((n, len(LEADS)), np.uint16), np.ones(n, bool), 0, np.zeros(n, bool))
+    return Raw(chunk, rows)
 
 
 def _parts(numbers: np.ndarray, rate: int, seconds: float, seed: int) -> Iterator[tuple[np.ndarray, dict[str, list]]]:

@@ -1,0 +1,26 @@
+"""Running a notebook as a user would, in a process of its own: what the notebooks' tests share."""
+
+import subprocess
+import sys
+from functools import partial
+
+from where import REPO
+
+LONGEST_S = 580
+"""Below pytest's own limit, so that what the run said is seen."""
+
+
+def command(notebook, out, *more, preset="smoke"):
+    """The runner's words; `more` are further options."""
+    return [sys.executable, "-m", "ecglib.run", notebook, "--preset", preset, "--out", str(out), *more]
+
+
+def run(notebook, out, *more, preset="smoke"):
+    """The finished process of that command, its output as text."""
+    words = command(notebook, out, *more, preset=preset)
+    return subprocess.run(words, cwd=REPO, capture_output=True, text=True, timeout=LONGEST_S)
+
+
+def of(notebook):
+    """(command, run) of one notebook."""
+    return partial(command, notebook), partial(run, notebook)
