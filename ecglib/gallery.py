@@ -27,6 +27,7 @@ from ecglib import atomic, refresh, results, tables
 from ecglib.errors import InputError, nearest
 
 KEPT = ("report.html", "run.json", "metrics.json", "data.json", "history.csv", "predictions.parquet")
+NEEDED = ("report.html", "run.json", "metrics.json", "data.json")
 MAX_BYTES = 3_000_000
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 PICTURE = "report.png"
@@ -46,9 +47,9 @@ def add(run: Path, gallery: Path) -> Path:
         raise InputError(f"{run} was made from code that is not committed; commit it, run again, then add it.")
     refresh.renew(record, [])  # the committed page tells of its run, not of what changed since; the index does that
     packed = gzip.compress((run / "metrics.json").read_bytes(), mtime=0)  # no time in it: the same bytes each time
-    kept = [name for name in KEPT if name != "metrics.json"]
+    kept = [name for name in KEPT if name != "metrics.json" and (name in NEEDED or (run / name).is_file())]
     size = len(packed) + sum((run / name).stat().st_size for name in kept)
-    if size > MAX_BYTES:
+    if size > MAX_BYTES and "predictions.parquet" in kept:
         kept.remove("predictions.parquet")
         size -= (run / "predictions.parquet").stat().st_size
         print(f"{run}: predictions.parquet stays behind, or the report would take more than {MAX_BYTES / 1e6:.0f} MB.")
