@@ -1,6 +1,7 @@
 # make demo    set everything up, run every notebook's demo, render reports/
 # make test    everything that CI runs
 # make env | lab | lock | lint
+# make grid GRID=workflow/grids/smoke.yaml [CORES=2]
 # make report NOTEBOOK=lead_kd PRESET=ptb_xl DATA=/path/to/ptb-xl [OUT=reports/lead_kd/mine]
 
 SHELL := /bin/bash
@@ -8,10 +9,12 @@ PYTHON ?= python3
 BIN := .venv/bin
 UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
 NOTEBOOKS := $(notdir $(wildcard params/*))
+GRID ?= workflow/grids/smoke.yaml
+CORES ?= 2
 NOTEBOOK ?= lead_kd
 PRESET ?= demo
 .DEFAULT_GOAL := help
-.PHONY: help env demo test lint lab report lock
+.PHONY: grid help env demo test lint lab report lock
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -37,6 +40,9 @@ demo: env
 
 report: env
 	$(BIN)/python -m ecglib.run $(NOTEBOOK) --preset $(PRESET) $(if $(DATA),-p "data=$(DATA)") $(if $(OUT),--out $(OUT))
+
+grid: env
+	$(BIN)/python -m snakemake --cores $(CORES) --config grid=$(GRID)
 
 lint: env
 	$(BIN)/ruff check .

@@ -79,9 +79,12 @@ def _help(module: str):
     return check
 
 
-HELPFUL = ("embed", "gallery", "report", "crate", "index", "pairing", "references")
+HELPFUL = (
+    "datasets.records", "embed", "gallery", "grid", "report", "crate", "index", "lint", "pairing", "references"
+)  # fmt: skip
 MODULES = {
     "ecglib.run": _run,
     "ecglib.datasets": _datasets,
+    "snakemake": _help("snakemake"),
     **{f"ecglib.{name}": _help(f"ecglib.{name}") for name in HELPFUL},
 }
