@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,15 +26,32 @@ def writing(path: str | Path) -> Iterator[Path]:
         with files.writable(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             yield temporary
-            if temporary.is_file():
-                with open(temporary, "rb+") as file:
-                    os.fsync(file.fileno())
+            sync(temporary)
             if path.is_dir():  # a folder that holds something cannot be renamed over
                 remove(path)
             os.replace(temporary, path)
+            sync(path.parent, deep=False)  # the rename itself: what is renamed later must not outlive it
     except BaseException:
-        remove(temporary)
+        with suppress(OSError):  # where not even that can be, what went wrong before is what to say
+            remove(temporary)
         raise
+
+
+def sync(path: Path, *, deep: bool = True) -> None:
+    """Waits until a file, or a folder with all in it, is on the disk: a rename may get there before what it names.
+
+    Raises OSError, such as that of a full disk which is noticed only now.
+    """
+    for inner in path.iterdir() if deep and path.is_dir() else ():
+        sync(inner)
+    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    except OSError as error:  # some network file systems know it for files only
+        if error.errno != errno.EINVAL or not path.is_dir():
+            raise
+    finally:
+        os.close(handle)
 
 
 def remove(path: Path) -> None:

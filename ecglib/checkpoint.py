@@ -50,10 +50,10 @@ def load(path: Path) -> Any:
             metadata = file.metadata() or {}
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
     except (SafetensorError, OSError, ValueError) as error:
-        raise InputError(f"Checkpoint {path} cannot be read ({error}): delete it to start anew.") from None
+        raise InputError(f"Checkpoint {path} cannot be read ({error}).") from None
     text = metadata.get("tree", "")
     if metadata.get("sha256") != _digest(text, tensors):
-        raise InputError(f"Checkpoint {path} does not hold what was written to it: delete it to start anew.")
+        raise InputError(f"Checkpoint {path} does not hold what was written to it.")
     return _fill(json.loads(text), tensors)
 
 
@@ -64,19 +64,27 @@ def numbered(folder: Path) -> list[Path]:
 
 
 def save_numbered(folder: Path, epoch: int, tree: Any, keep: int = 2) -> None:
-    """Write the checkpoint after `epoch` epochs, then drop all but the `keep` newest."""
-    save(folder / f"epoch-{epoch:05d}.safetensors", tree)
-    for old in numbered(folder)[keep:]:
+    """Write the checkpoint after `epoch` epochs, then drop all but it and the `keep` - 1 before it.
+
+    Those of later epochs go too: they were damaged, or the training would have gone on from them; and so does what
+    killed writers left half written.
+    """
+    path = folder / f"epoch-{epoch:05d}.safetensors"
+    save(path, tree)
+    found = numbered(folder)
+    kept = found[found.index(path) :][:keep]
+    for old in (*(p for p in found if p not in kept), *folder.glob(".epoch-*.tmp")):
         old.unlink(missing_ok=True)
 
 
 def newest(folder: Path) -> Any | None:
     """The newest checkpoint in `folder` that is whole, or None. A damaged one is named and passed over."""
-    for path in numbered(folder):
+    found = numbered(folder)
+    for path, before in zip(found, [*found[1:], None]):
         try:
             return load(path)
         except InputError as error:
-            print(f"{error} Trying the one before.")
+            print(f"{error} Going on from {before.name if before else 'the start'}.", flush=True)
     return None
 
 

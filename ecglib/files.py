@@ -110,8 +110,9 @@ def fresh_folder(path: Path) -> Iterator[Path]:
 def staged_folder(path: Path, work: str, journal: str) -> Iterator[Path]:
     """As :func:`fresh_folder`, for a `work` that can go on: its folder survives a kill, and is there again next time.
 
-    Folders of other works for the same `path` are cleared. Its own is removed after an error, except `Unfinished`, and
-    stays after an interruption from the keyboard. The file `journal` in it is of the work only and goes at the end.
+    Folders of other works for the same `path` are cleared. Its own is removed after an error, except `Unfinished` and a
+    want of memory, and stays after an interruption from the keyboard. The file `journal` in it is of the work only and
+    goes at the end.
 
     Args:
         work: what it is, in letters and digits; whoever gives the same goes on with the same folder.
@@ -126,9 +127,9 @@ def staged_folder(path: Path, work: str, journal: str) -> Iterator[Path]:
             temporary.mkdir(exist_ok=True)
             yield temporary
             _sync_all(temporary)
-            (temporary / journal).unlink()
             _move(temporary, path)
-    except Unfinished:
+            (path / journal).unlink()  # not before: a kill in between would cost all that was done
+    except (Unfinished, MemoryError):
         raise
     except Exception:
         shutil.rmtree(temporary, ignore_errors=True)

@@ -10,7 +10,8 @@
     model/NAME/          model.safetensors, and model.json with what its user needs to know
     checkpoints/         of a run under way, for its resumption; gone once it is complete
     executed.ipynb       report.html
-    run.json             written last: its status "complete" is what makes a run green
+    run.json             its status "complete" is what makes a run green: written when all else is there, and the page
+                         only waits to be renamed
 
 Every file is written under a temporary name and renamed, so that one that is there is whole.
 """
@@ -56,8 +57,11 @@ def root(start: str | Path | None = None) -> Path:
 
 
 def clear(folder: Path, *, checkpoints: bool) -> None:
-    """Removes what an earlier run left in `folder`, its mark of success first; `checkpoints` too when asked to."""
-    names = ("run.json", "report.html", "executed.ipynb", *MADE_HERE, *((CHECKPOINTS,) if checkpoints else ()))
+    """Removes what an earlier run left in `folder`; `checkpoints` too when asked to.
+
+    The page goes first, then the mark of success: cut off in between, no page is green without its mark.
+    """
+    names = ("report.html", "run.json", "executed.ipynb", *MADE_HERE, *((CHECKPOINTS,) if checkpoints else ()))
     for name in names:
         atomic.remove(folder / name)
     for leftover in folder.glob(".*.tmp"):
@@ -147,11 +151,15 @@ class Run:
         return path / "model"
 
     def finish(self) -> None:
-        """The notebook's last line: records device and memory, and drops the checkpoints, which nothing needs now."""
-        from ecglib import provenance
+        """The notebook's last line: records device and memory, and drops the checkpoints, which nothing needs now.
+
+        Where a runner holds the folder it has the report to render yet, and drops them when the run is on record.
+        """
+        from ecglib import inuse, provenance
 
         atomic.write_json(self.path / "environment.json", provenance.in_kernel(self._device))
-        clear_checkpoints(self.path)
+        if not inuse.busy(self.path):
+            clear_checkpoints(self.path)
 
 
 def _plain(value: Any) -> Any:
@@ -238,7 +246,15 @@ class RunRecord:
 
     @cached_property
     def data(self) -> list[dict[str, Any]]:
-        return _read_json(self.path / "data.json", default=[])
+        entries = _read_json(self.path / "data.json", default=[])
+        named = isinstance(entries, list) and all(
+            isinstance(e, dict) and isinstance(e.get("name"), str) for e in entries
+        )
+        if not named:
+            raise InputError(
+                f"{self.path / 'data.json'}: it is not as the runner writes it; remove the folder, and run again"
+            )
+        return entries
 
     @cached_property
     def predictions(self) -> pd.DataFrame:
@@ -254,12 +270,34 @@ class RunRecord:
 
 
 def read(folder: str | Path) -> RunRecord:
-    """The run in `folder`, whatever its status. Raises InputError where there is none."""
+    """The run in `folder`, whatever its status. Raises InputError where there is none, or its record is not one."""
     folder = Path(folder)
     for name in ("run.json", "started.json"):
         if (folder / name).is_file():
-            return RunRecord(folder, _read_json(folder / name))
+            record = _read_json(folder / name)
+            if fault := _record_fault(record):
+                raise InputError(f"{folder / name}: {fault}; remove the folder, and run again")
+            return RunRecord(folder, record)
     raise InputError(f"{folder}: holds no run (no run.json); give a folder such as reports/NOTEBOOK/RUN")
+
+
+def _record_fault(record: Any) -> str:
+    """What keeps `record` from being what the runner writes, as far as every reader relies on it; "" for nothing."""
+    if not isinstance(record, dict):
+        return "it is not as the runner writes it"
+    notebook, parameters = record.get("notebook"), record.get("parameters", {})
+    fits = {
+        "notebook": isinstance(notebook, dict) and isinstance(notebook.get("name"), str),
+        "started": isinstance(record.get("started", ""), str),
+        "parameters": isinstance(parameters, dict)
+        and all(isinstance(entry, dict) and "value" in entry for entry in parameters.values()),
+        "status": record.get("status", "failed") in ("complete", "failed", "interrupted"),
+        "duration_s": _is_number(record.get("duration_s", 0)),
+        "git": isinstance(record.get("git") or {}, dict),
+        "environment": isinstance(record.get("environment", {}), dict),
+    }
+    odd = [key for key, right in fits.items() if not right]
+    return f"it is not as the runner writes it ({', '.join(odd)})" if odd else ""
 
 
 def runs(reports: str | Path, notebook: str = "*") -> list[RunRecord]:

@@ -163,13 +163,14 @@ def _exclusive(plan: Plan) -> Iterator[None]:
 
 
 def _make_room(plan: Plan) -> None:
-    """Clears an earlier run's leavings; its checkpoints stay when it did not complete and had the same parameters."""
+    """Clears an earlier run's leavings; its checkpoints, if it did not get to its end, stay for the same parameters."""
     there = {path.name for path in plan.out.iterdir() if not path.name.startswith(".")}
     if there - _OURS and not there & {"run.json", "started.json"}:
         other = sorted(there - _OURS)[0]
         raise InputError(f"--out {plan.shown(plan.out)}: holds other files ({other}); give an empty or a new folder")
     before = results.read(plan.out) if there & {"run.json", "started.json"} else None
-    resume = before is not None and before.status != "complete" and before.parameters == plan.settings.values
+    # A complete run has no checkpoints, unless it was cut off between its mark and their removal.
+    resume = before is not None and before.parameters == plan.settings.values
     if resume and (plan.out / results.CHECKPOINTS).is_dir():
         print("going on from the checkpoints of the run that was cut short", file=sys.stderr)
     atomic.remove(plan.out / VERDICT)  # it judged the results that go
@@ -276,26 +277,37 @@ def _leave(plan: Plan, record: dict[str, Any], notebook: Any, *, html: bool) -> 
         provenance.scrub(notebook, plan.root)
         save_notebook(plan, notebook)
         record["checks"] = checks.reproducibility(record, plan.out, notebook)
-        if html:
-            _render(plan, record, notebook)
+    with _page(plan, record, notebook if html else None):
+        atomic.write_json(plan.out / "run.json", record)
     if record["status"] == "complete":
         results.clear_checkpoints(plan.out)
-    atomic.write_json(plan.out / "run.json", record)
     if plan.out.parent.parent == plan.root / "reports":
         index.write(plan.root / "reports")
 
 
-def _render(plan: Plan, record: dict[str, Any], notebook: Any) -> None:
-    """report.html; where our own template breaks, the run is on record as failed, with all it computed still there."""
+@contextlib.contextmanager
+def _page(plan: Plan, record: dict[str, Any], notebook: Any) -> Iterator[None]:
+    """report.html, whole under a temporary name before the block and in its place behind it: a green page has its mark.
+
+    Where our own template breaks, the run is on record as failed, with all it computed still there.
+    """
     from ecglib import report
 
+    html = None
     try:
-        report.write(plan.out, record, notebook)
+        html = None if notebook is None else report.render(record, notebook, results.RunRecord(plan.out, record).data)
     except InputError:
         raise
     except Exception as error:
         traceback.print_exc()
         record |= {"status": "failed", "reason": f"the page could not be rendered ({type(error).__name__}: {error})"}
+    if html is None:
+        yield
+        return
+    with atomic.writing(plan.out / "report.html") as temporary:
+        temporary.write_text(html, encoding="utf-8")
+        atomic.sync(temporary)
+        yield
 
 
 def _say(plan: Plan, record: dict[str, Any], outcome: Any) -> int:

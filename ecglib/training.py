@@ -249,7 +249,7 @@ def _resume(folder: Path | None, key: str, method: nn.Module, optimiser: Any, na
     tree = checkpoint.newest(folder) if folder is not None else None
     if tree is None:
         return _State()
-    if tree["key"] != key:
+    if not isinstance(tree, dict) or tree.get("key") != key:
         print(f"{name or 'The model'}: the checkpoint in {folder.name}/ is of another training; starting anew.")
         for path in checkpoint.numbered(folder):
             path.unlink(missing_ok=True)
@@ -258,7 +258,9 @@ def _resume(folder: Path | None, key: str, method: nn.Module, optimiser: Any, na
     if unexpected or set(missing) & set(_trained_state(method)):
         raise InputError(f"The checkpoint in {folder} does not fit the model: delete it to start anew.")
     optimiser.load_state_dict(tree["optimiser"])
-    return _State(**tree["state"])
+    state = _State(**tree["state"])
+    print(f"{name or 'The model'}: going on from the checkpoint of epoch {state.epoch}", flush=True)
+    return state
 
 
 def _trained_state(method: nn.Module) -> dict[str, Tensor]:

@@ -48,6 +48,9 @@ class Cohort:
         return 7
 
 
+STARTED = {"notebook": {"name": "demo"}, "started": "2026-01-01T10:00:00+00:00"}
+
+
 @pytest.fixture
 def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "pyproject.toml").touch()
@@ -83,7 +86,7 @@ def test_what_a_run_writes_is_read_back(repository: Path) -> None:
     run.metrics([ROW | {"value": np.float32(0.5), "low": np.nan, "high": float("nan"), "seed": np.int64(3)}])
     run.predictions(pd.DataFrame({"record": ["a", "b"], "p": [0.1, 0.2]}))
     run.history(pd.DataFrame({"epoch": [1], "loss": [1 / 3]}))
-    atomic.write_json(run.path / "run.json", {"status": "complete", "notebook": {"name": "demo"}, "parameters": {}})
+    atomic.write_json(run.path / "run.json", {**STARTED, "status": "complete", "parameters": {}})
 
     read = results.read(run.path)
     assert (read.status, read.notebook) == ("complete", "demo")

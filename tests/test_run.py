@@ -173,7 +173,7 @@ def test_a_run_that_does_not_end_well_is_not_green(
     folder = at_root / "reports" / mode
     folder.mkdir(parents=True)
     for name in ("run.json", "metrics.json"):  # of an earlier run
-        (folder / name).write_text('{"status": "complete", "parameters": {}}')
+        (folder / name).write_text('{"status": "complete", "notebook": {"name": "tiny"}, "parameters": {}}')
     assert run.main(["tiny", "-p", f"mode={mode}", "--out", str(folder)]) == status
     seen = capsys.readouterr()
     assert seen.out == ""
