@@ -70,6 +70,7 @@ from IPython.display import Markdown, display
 from ecglib import datasets, devices, explain, figures, protocol, reading, results
 from ecglib.errors import InputError
 from ecglib.methods.page_view import PageView
+from ecglib.metrics import best_thresholds
 
 pd.set_option("display.max_colwidth", None)
 os.chdir(results.root())  # every path in the parameters is taken from the repository's root
@@ -130,7 +131,9 @@ figures.show(
 # A network's probability is a score until it was compared with records that it was not trained on. The validation folds'
 # records say how often a class is there when the network gives it such a score (Platt scaling; the interval is of a
 # bootstrap over their patients). That holds for records like those of the reference: from elsewhere, other machines,
-# other patients, it may not. A star marks a score more extreme than any of the reference.
+# other patients, it may not; and these records have also chosen the epoch whose weights were kept, which flatters a
+# little. For a network of pages they are drawn on clean paper: what a scan or a photograph changes is not in the
+# interval. A star marks a score more extreme than any of the reference.
 
 # %%
 own = reading.seen(view, given)
@@ -144,13 +147,33 @@ spoken = "; ".join(f"{name} {row.calibrated:.2f} [{row.low:.2f}, {row.high:.2f}]
 figures.show(
     fig,
     alt=f"Calibrated probability of each class with its interval: {spoken}.",
-    caption=f"{len(held_out):,} records of folds {', '.join(map(str, reference_folds))} calibrate it.",
+    caption=f"Calibrated on {len(held_out):,} records of the reference, fold{'s' * (len(reference_folds) > 1)} "
+    f"{', '.join(map(str, reference_folds))}.",
 )
 
 # %%
 if len(given) > 1:
     display(Markdown(f"The record was read in {len(given)} pieces of {reading.SECONDS:g} s; their probabilities are averaged."))
-table.drop(columns="beyond").round(3)
+if len(silent := table.index[~table["tells"]]):
+    display(Markdown(f"**{', '.join(silent)}**: among these records a higher score does not surely go with more of the "
+                     "class, so that the network says little about it."))  # fmt: skip
+
+# %%
+table.drop(columns=["beyond", "tells"]).round(3)
+
+# %% [markdown]
+# ## Where to cut?
+#
+# A probability becomes a yes or no by a threshold, and every threshold trades what is missed for false alarms. Below, the
+# thresholds of the best F1 on the same held-out records, with what they do there; predictive values hold at this share of
+# the class only. In JupyterLab a slider moves the threshold of a class.
+
+# %%
+truth = held_out.labels(task)[:, columns]
+figures.operating_points(truth, held.p, best_thresholds(truth, held.p), classes).round(3)
+
+# %%
+figures.browse_thresholds(truth, held.p, classes, first=table["model"].idxmax())
 
 # %% [markdown]
 # ## Is it an ECG like those of the reference?
@@ -162,7 +185,7 @@ table.drop(columns="beyond").round(3)
 # %%
 trained = reading.seen_in(view, similar_in)
 order, closeness = reading.similar(own.features.mean(axis=0), trained.features, count=neighbours)
-usual = np.array([reading.similar(each, trained.features, count=1)[1][0] for each in held.features])
+usual = reading.nearest_similarity(held.features, trained.features)
 below = float((usual < closeness[0]).mean())
 Markdown(
     f"The nearest training record has a similarity of {closeness[0]:.2f}; of {len(usual):,} held-out records, "
@@ -214,6 +237,7 @@ for name in table["model"].sort_values(ascending=False).index[: explained]:
             given[0].numpy(), change, rate=view.rate, window_s=window_s, leads=view.leads, title=f"Evidence for {name}"
         )
         words = f"Blue: without this piece of {window_s:g} s the probability falls; red: it rises."
+        words += f" The first {reading.SECONDS:g} s." if len(given) > 1 else ""
     figures.show(fig, alt=f"The ECG with the places marked that move the probability of {name}.", caption=words)
 
 # %% [markdown]

@@ -6,7 +6,7 @@ intervals: values and differences with their 95 % intervals · page: pages, wher
 robustness: scores over severities and layouts, the panels that are needed · pretraining: signals rebuilt, losses,
 scores over labels, records and protocols · embedding: records on a map · delineation: where waves begin and end ·
 explore: what a cohort is made of, two side by side · comparison: many runs in one picture · trace: where a
-change of the signal moves a probability · style: colours, sizes and `show`.
+change of the signal moves a probability · thresholds: where to cut one · style: colours, sizes and `show`.
 """
 
 from ecglib.figures.cohort import co_occurrence, split_overview
@@ -40,12 +40,14 @@ from ecglib.figures.pretraining import (
 )
 from ecglib.figures.robustness import by_condition, lead_importance, robustness
 from ecglib.figures.style import palette, png, show
+from ecglib.figures.thresholds import browse_thresholds, operating_points, threshold_view
 from ecglib.figures.trace import calibrated_probabilities, trace_importance
 
 __all__ = [
     "agreement",
     "amplitudes",
     "browse",
+    "browse_thresholds",
     "by_condition",
     "by_protocol",
     "calibrated_probabilities",
@@ -67,6 +69,7 @@ __all__ = [
     "lead_sweep",
     "learning_curves",
     "loss_curves",
+    "operating_points",
     "page_attention",
     "page_attentions",
     "pages",
@@ -90,6 +93,7 @@ __all__ = [
     "show",
     "spectra",
     "split_overview",
+    "threshold_view",
     "trace_importance",
     "worst_pages",
 ]

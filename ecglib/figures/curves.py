@@ -26,8 +26,9 @@ def learning_curves(history: pd.DataFrame, columns: Sequence[str] = ("loss", "va
                     colours: Mapping[str, str] | None = None) -> Figure:  # fmt: skip
     """One panel per column over the epochs: a thin line per seed and a thick one for the mean over seeds.
 
-    history: columns model, seed, epoch and those named. The mean stops where the first seed does. Where
-    valid_macro_auc is there, a dot marks each run's best epoch, the one whose weights are kept.
+    history: columns model, seed, epoch and those named. The mean stops where the first seed does. A single epoch, of
+    which there is no line, is a mark. Where valid_macro_auc is there, a mark shows each run's best epoch, the one whose
+    weights are kept.
     """
     for column in ("model", "seed", "epoch", *columns):
         if column not in history:
@@ -45,10 +46,15 @@ def learning_curves(history: pd.DataFrame, columns: Sequence[str] = ("loss", "va
                 if several:
                     whole = wide.dropna()
                     ax.plot(whole.index, whole.mean(axis=1), color=look["color"], lw=2.2)
+                if len(wide) == 1 and column != "valid_macro_auc":
+                    ax.plot(wide.index, wide, linestyle="none", **look, markersize=5, zorder=4)
                 if column == "valid_macro_auc":
                     ax.plot(wide.idxmax(), wide.max(), linestyle="none", **look, markersize=5, zorder=4)
             ax.set(xlabel="epoch", ylabel=HISTORY_LABELS.get(column, column.replace("_", " ")))
             ax.locator_params(axis="x", integer=True)
+            if history["epoch"].nunique() == 1:  # else the axis shows thousandths of an epoch
+                only = history["epoch"].iloc[0]
+                ax.set(xlim=(only - 1, only + 1), xticks=[only])
         _legend(fig, models, colours, line=True)
     return fig
 

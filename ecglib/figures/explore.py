@@ -239,14 +239,10 @@ def record_strips(signals: np.ndarray, *, rate: float, lead: str, titles: Sequen
 
 
 def browse(cohort: Cohort, task: str = "") -> Any:
-    """A class and a record to choose, and the record's page, for a live notebook; None where nobody can choose.
+    """A class and a record to choose, and the record's page, for a live notebook; None where nobody can choose."""
+    from ecglib.figures.live import live
 
-    A batch run has no front end that would answer a widget, and a report would hold a dead one: a front end says that
-    it is there by allowing input, which batch runners do not.
-    """
-    from IPython import get_ipython
-
-    if not getattr(getattr(get_ipython(), "kernel", None), "_allow_stdin", False) or not len(cohort):
+    if not live() or not len(cohort):
         return None
     import ipywidgets as widgets
 
