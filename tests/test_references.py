@@ -68,7 +68,7 @@ def _table(tmp_path, kept, computed):
     frame = pd.DataFrame([[kept]])
     data = {"text/html": frame._repr_html_(), "text/plain": repr(frame)}
     cell = new_code_cell(f"import pandas as pd\npd.DataFrame([[{computed!r}]])", metadata={"tags": [references.CHECK]})
-    cell.outputs = [new_output("execute_result", data, execution_count=1)]
+    cell.outputs, cell.execution_count = [new_output("execute_result", data, execution_count=1)], 1
     kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}
     nbformat.write(new_notebook(cells=[cell], metadata=kernel), tmp_path / "n.ipynb")
     return nbval(tmp_path / "n.ipynb", timeout=100)
