@@ -3,10 +3,10 @@
     python -m ecglib.crate reports/lead_kd/demo --to lead_kd.zip --licence CC-BY-4.0
     python -m ecglib.crate reports/lead_kd/demo --to deposit/lead_kd          a folder instead
 
-The crate holds what the run left (report, metrics, predictions, history, models) and ro-crate-metadata.json, which says
-what made it: notebook and commit, parameters, packages, times, and the data sets by name, citation, licence and
-fingerprint. The data themselves are not in it, nor is anything else from outside the run's folder. Who ran it is not on
-record and is not said. The same run gives the same bytes, and nothing is looked up anywhere.
+The crate holds what the run left (report, metrics, predictions, history, tables, models) and ro-crate-metadata.json,
+which says what made it: notebook and commit, parameters, packages, times, and the data sets by name, citation, licence
+and fingerprint. The data themselves are not in it, nor is anything else from outside the run's folder. Who ran it is
+not on record and is not said. The same run gives the same bytes, and nothing is looked up anywhere.
 
 Follows RO-Crate 1.1 (https://w3id.org/ro/crate/1.1) and Process Run Crate 0.5 (https://w3id.org/ro/wfrun/process/0.5).
 Unpacked it is a run's folder again: `python -m ecglib.run --verify` takes it.
@@ -50,6 +50,10 @@ MODEL = {
     ".safetensors": ("application/octet-stream", "Weights of the model {}"),
     ".json": ("application/json", "What a user of the model {} needs to know"),
 }
+TABLE = {
+    ".csv": ("text/csv", "A table of the report for use elsewhere"),
+    ".tex": ("application/x-tex", "A table of the report for use in a paper (LaTeX)"),
+}
 METADATA = "ro-crate-metadata.json"
 EPOCH = (1980, 1, 1, 0, 0, 0)
 """The time of every file in an archive: the earliest that a ZIP knows."""
@@ -61,11 +65,18 @@ def export(run: Path, to: Path, licence: str | None = None) -> Path:
     licence: of the results, an SPDX name such as CC-BY-4.0 or an address; None leaves it open, which the crate says.
 
     Raises:
-        InputError: the run is not complete, holds a link, or lacks its metrics; `to` is taken, or in the run's folder.
+        InputError: the run is not complete, holds a link, or lacks part of its record or metrics; `to` is taken, or in
+            the run's folder.
     """
     record = results.read(run)
     if record.status != "complete":
         raise InputError(f"{run}: its run is {record.status}; only a complete run becomes a crate")
+    if missing := [
+        key for key in ("started", "ended", "parameters", "environment", "command") if key not in record.record
+    ]:
+        raise InputError(f"{run / 'run.json'}: its record lacks {' and '.join(missing)}; give another run's folder")
+    if faults := results.metric_faults(record.rows):
+        raise InputError(f"{run}: its metrics are not as the runner writes them: {faults[0]}")
     if to.exists() and (not to.is_dir() or any(to.iterdir()) or to.suffix.lower() == ".zip"):
         raise InputError(f"--to {to}: is there already; give another name, or remove it first")
     if run.resolve() in (to.resolve(), *to.resolve().parents):
@@ -87,16 +98,17 @@ def _files(run: Path) -> Iterator[tuple[str, Path, str, str]]:
     if not any((run / name).is_file() for name in ("metrics.json", "metrics.json.gz")):
         raise InputError(f"{run}: holds no metrics.json; a crate is made of a whole run")
     found = [(name, run / name, *about) for name, about in FILES.items() if (run / name).exists()]
-    for path in sorted((run / "model").rglob("*")):
+    folders = {"tables": (TABLE, "A table of the report"), "model": (MODEL, "Part of the model {}")}
+    inside = {folder: sorted((run / folder).rglob("*")) for folder in folders}
+    for path in (
+        [path for _, path, *_ in found] + [run / folder for folder in folders] + [*inside["tables"], *inside["model"]]
+    ):
         if path.is_symlink():
             raise InputError(f"{path}: is a link; a crate takes nothing from outside the run's folder, so replace it")
-        if path.is_file():
-            name = path.relative_to(run).as_posix()
-            kind, about = MODEL.get(path.suffix, ("application/octet-stream", "Part of the model {}"))
-            found.append((name, path, kind, about.format(path.parent.name)))
-    for _, path, *_ in found:
-        if path.is_symlink() or (run / "model").is_symlink():
-            raise InputError(f"{path}: is a link; a crate takes nothing from outside the run's folder, so replace it")
+    for folder, (kinds, otherwise) in folders.items():
+        for path in filter(Path.is_file, inside[folder]):
+            kind, about = kinds.get(path.suffix, ("application/octet-stream", otherwise))
+            found.append((path.relative_to(run).as_posix(), path, kind, about.format(path.parent.name)))
     yield from found
 
 

@@ -3,6 +3,7 @@
 The rules, stated once
 - A *configuration* is one version of one notebook with the same parameters on the same data, seeds aside. Only runs of
   one configuration are pooled, and only under one protocol; a seed that two of them have counts once, the newest.
+  Where the code behind the notebook was not the same, a remark says so.
 - A *ground* is a set of test records with their labels, of data with one fingerprint, under one protocol. Records,
   classes and labels are matched by name from predictions.parquet. Models are compared on one ground only.
 - Predictions are those of their run only if they give again the AUC that its metrics.json holds.
@@ -12,6 +13,7 @@ The rules, stated once
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
@@ -227,6 +229,9 @@ def _measured(members: Sequence[_Said], metric: str, split: str, draws: int, see
     for (notebook, _, protocol, model), seeds in by_line.items():
         scores = {key: _scores(each, first, bootstrap, metric) for key, each in sorted(seeds.items())}
         runs = tuple(dict.fromkeys(each.name for each in seeds.values()))
+        if len({_code(each.run) for each in seeds.values()}) > 1:
+            remark = f"{_some(runs)} are pooled, though their code was not the same: what changed in it may matter."
+            remarks += [remark] if remark not in remarks else []
         valid = float(np.mean([_validation(each, metric) for each in seeds.values()]))
         lines.append(Line(model, protocol, notebook, runs, scores, valid))
     protocols = tuple(dict.fromkeys(line.protocol for line in lines))
@@ -234,6 +239,12 @@ def _measured(members: Sequence[_Said], metric: str, split: str, draws: int, see
         metric, split, members[0].data, members[0].fingerprint, protocols, first.classes, len(first),
         bootstrap.patients, draws, tuple(_labelled(lines)),
     )  # fmt: skip
+
+
+def _code(run: RunRecord) -> str:
+    """What tells the code of a run from that of another: its files as the notebook had them, else the commit."""
+    git = run.record.get("git") or {}
+    return json.dumps(run.record.get("sources") or [git.get("commit"), git.get("dirty")], sort_keys=True)
 
 
 def _scores(said: _Said, first: Predictions, bootstrap: Bootstrap, metric: str) -> Scores:

@@ -8,6 +8,7 @@ script all rows are there, in a table. Nothing large is read: of metrics.json as
 
 from __future__ import annotations
 
+import argparse
 import gzip
 import json
 import re
@@ -60,15 +61,16 @@ def _row(folder: Path, reports: Path, today: Today | None) -> dict[str, Any]:
     """The run in `folder` as a row of the page; one broken file hides itself and nothing else."""
     try:
         run = results.read(folder)
-        if missing := [key for key in ("notebook", "started") if key not in run.record]:
-            raise InputError(f"its record lacks {' and '.join(missing)}; remove the folder, and run again")
+        if "started" not in run.record:
+            raise InputError(f"{folder}: its record lacks started; remove the folder, and run again")
         stale = [] if today is None else today.reasons(run)
         refresh.renew_all([(run, stale)])
         return _row_of(run, stale, reports)
-    except InputError as error:
+    except (InputError, KeyError, TypeError, ValueError, AttributeError) as error:
+        said = str(error) if isinstance(error, InputError) else f"{folder}: not as the runner writes it ({error!r})"
         row = dict.fromkeys(("link", "preset", "headline", "took", "seconds", "cell", "command"))
         row |= {"notebook": folder.parent.name, "name": folder.name, "status": "unreadable"}
-        row["reason"] = str(error).replace(f"{reports}/", "")
+        row["reason"] = said.replace(f"{reports}/", "")
         nothing: dict[str, Any] = {"data": [], "links": {}, "stale": [], "set": {}, "parameters": {}}
         return row | nothing | {"started": "", "committed": False}
 
@@ -199,5 +201,20 @@ def _differing(parameters: dict[str, str], usual: dict[str, str]) -> dict[str, s
     return own | {name: None for name in usual.keys() - parameters.keys()}
 
 
+def main(arguments: list[str] | None = None) -> int:
+    """The command; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m ecglib.index", description=__doc__.split("\n")[0])
+    parser.add_argument("reports", type=Path, nargs="?", help="the folder of NOTEBOOK/RUN/ (default: reports/)")
+    options = parser.parse_args(arguments)
+    try:
+        if options.reports is not None and not options.reports.is_dir():
+            raise InputError(f"{options.reports}: there is no such folder; give the one that holds NOTEBOOK/RUN/")
+        print(write(options.reports or results.root() / "reports"))
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
 if __name__ == "__main__":
-    print(write(sys.argv[1] if len(sys.argv) > 1 else results.root() / "reports"))
+    sys.exit(main())

@@ -1,6 +1,8 @@
 """What a page that people share must not lack.
 
-    python -m ecglib.lint reports/lead_kd/demo/report.html      a sentence for each fault; exit status 1 if there is one
+    python -m ecglib.lint reports/lead_kd/demo/report.html      a sentence for each fault
+
+Exit status: 0 no fault, 1 faults, 2 not a page.
 
 The rules are those that can be told from the text: it loads nothing, is small, has a language, a title and landmarks,
 describes and captions its pictures and tables, folds its code, and its links lead somewhere. Contrast, sizes and the
@@ -204,9 +206,14 @@ def main(arguments: list[str] | None = None) -> int:
     faults = 0
     for path in parser.parse_args(arguments).pages:
         if not path.is_file():
-            print(f"error: {path}: there is no such file", file=sys.stderr)
+            print(f"error: {path}: there is no such file; give a run's report.html", file=sys.stderr)
             return 2
-        for fault in page(path.read_text(encoding="utf-8"), report=path.name != "index.html"):
+        try:
+            text = path.read_text(encoding="utf-8")
+        except UnicodeDecodeError:
+            print(f"error: {path}: it is not UTF-8 text, so no page; make it again", file=sys.stderr)
+            return 2
+        for fault in page(text, report=path.name != "index.html"):
             faults += 1
             print(f"{path}: {fault}")
     return 1 if faults else 0

@@ -119,8 +119,11 @@ def _disarm(soup: Any, element: Any) -> None:
         del element[name]
     if "url(" in str(element.get("style", "")).lower():
         del element["style"]
-    if str(element.get("href", "")).lower().lstrip().startswith(("javascript:", "data:")):
-        del element["href"]
+    for name in ("href", "xlink:href"):
+        address = re.sub(r"[\s\x00-\x1f]", "", str(element.get(name, ""))).lower()  # browsers pass over these signs
+        followed = element.name in ("a", "area") and not address.startswith(("javascript:", "vbscript:", "data:"))
+        if not followed and not address.startswith("#"):  # in a drawing or a formula it would be loaded
+            del element[name]
     source = str(element.get("src", "data:"))
     if element.name != "img" and element.has_attr("src"):
         del element["src"]

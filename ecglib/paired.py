@@ -148,14 +148,15 @@ def shown(ground: Ground, tests: pd.DataFrame) -> pd.DataFrame:
         drawn = tests.set_index("first").reindex(table.index)
         numbers = drawn[["value", "low", "high"]].to_numpy()
         out["paired difference"] = ["" if np.isnan(row[0]) else written(*row, sign=True) for row in numbers]
-        p = ["" if np.isnan(p) else f" ({_p(p)})" for p in drawn["p_holm"]]
+        p = ["" if np.isnan(p) else f" ({chance(p)})" for p in drawn["p_holm"]]
         said = drawn["verdict"].fillna("the reference").str.replace(r" \(only.*", "*", regex=True)
         out["verdict (Holm p)"] = said + p
     return out
 
 
-def _p(p: float) -> str:
-    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+def chance(p: float) -> str:
+    """A p-value for people: "0.023", "< 0.001", "" where there is none."""
+    return "" if np.isnan(p) else "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def sentences(ground: Ground, tests: pd.DataFrame) -> list[str]:
@@ -258,7 +259,7 @@ def to_latex(ground: Ground, against: str, *, tag: str = "comparison") -> str:
             test = tests.loc[row["label"]]
             mark = r"$^\dagger$" if test["verdict"] in ("better", "worse") else ""
             difference = written(test["value"], test["low"], test["high"], sign=True).replace("-", "$-$") + mark
-            p = "--" if np.isnan(test["p_holm"]) else "$<$0.001" if test["p_holm"] < 0.001 else f"{test['p_holm']:.3f}"
+            p = chance(test["p_holm"]).replace("< ", "$<$") or "--"
         cells = [escaped(row["label"]), value, spread, difference, p]
         lines.append(f"    {' & '.join(cells)} \\\\")
     bold = "Bold: told apart from every other." if surely else "Nothing is bold: the best is not told apart from all."

@@ -219,15 +219,17 @@ def calibrated(
 ) -> pd.DataFrame:  # fmt: skip
     """How often a class is there when the model says so: probabilities before and after Platt scaling, one row a class.
 
-    A logistic regression of the label on the model's logit (Platt 1999), fitted on reference records that the model was
-    not trained on, and again on `draws` bootstrap samples of their patients for the interval.
+    A logistic regression of the label on the model's logit (after Platt 1999, without his smoothed targets), fitted on
+    reference records that the model was not trained on, and again on `draws` bootstrap samples of their patients for
+    the interval; samples in which no record has the class, or all have, are left out.
 
     Args:
         p: (C,) of the one ECG. reference, truth: (N, C) probabilities and labels of the reference. patients: N.
 
     Returns:
         Columns model, calibrated, low, high, base_rate (the class's share in the reference), beyond (whether the
-        reference holds no probability as extreme, so that the fit is stretched).
+        reference holds no probability as extreme, so that the fit is stretched), tells (whether a higher score surely
+        goes with more of the class there: the slope is above 0 in 97.5 % of the samples).
 
     Raises:
         InputError: a class that no reference record has, or all have.
@@ -250,10 +252,10 @@ def calibrated(
         values = 1 / (1 + np.exp(-(slope * at[c] + offset)))
         low, high = np.quantile(values[1:], [0.025, 0.975]) if len(values) > 1 else (np.nan, np.nan)
         beyond = bool(at[c] < x[:, c].min() or at[c] > x[:, c].max())
-        rows[name] = [float(p[c]), values[0], low, high, share, beyond]
-    return pd.DataFrame.from_dict(
-        rows, orient="index", columns=["model", "calibrated", "low", "high", "base_rate", "beyond"]
-    )
+        tells = bool(np.quantile(slope[1:] if len(slope) > 1 else slope, 0.025) > 0)
+        rows[name] = [float(p[c]), values[0], low, high, share, beyond, tells]
+    columns = ["model", "calibrated", "low", "high", "base_rate", "beyond", "tells"]
+    return pd.DataFrame.from_dict(rows, orient="index", columns=columns)
 
 
 def platt(x: np.ndarray, y: np.ndarray, weights: np.ndarray, *, steps: int = 30) -> tuple[np.ndarray, np.ndarray]:
@@ -296,14 +298,26 @@ def _logit(p: np.ndarray) -> np.ndarray:
 def similar(features: np.ndarray, reference: np.ndarray, *, count: int) -> tuple[np.ndarray, np.ndarray]:
     """The reference's rows nearest to one record in the eyes of the network, nearest first, with their similarity.
 
-    Cosine between features (F,) and (N, F), each feature centred and scaled by the reference's mean and deviation: the
-    network's own units are arbitrary.
+    See `_cosine`: features (F,) and (N, F).
+    """
+    cosine = _cosine(features[None], reference)[0]  # (N,)
+    order = np.argsort(-cosine, kind="stable")[:count]
+    return order, cosine[order]
+
+
+def nearest_similarity(features: np.ndarray, reference: np.ndarray, *, batch_size: int = 256) -> np.ndarray:
+    """(M, F) to (M,): how similar each record's nearest of the reference (N, F) is to it, as `similar` measures it."""
+    starts = range(0, len(features), batch_size)
+    return np.concatenate([_cosine(features[at : at + batch_size], reference).max(axis=1) for at in starts])
+
+
+def _cosine(features: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    """(M, F) and (N, F) to (M, N): cosines between features, each centred and scaled by the reference's mean and SD.
+
+    Scaled, because the network's own units are arbitrary.
     """
     mean, deviation = reference.mean(axis=0), reference.std(axis=0)
     kept = deviation > 1e-9 * max(float(deviation.max()), 1e-30)
-    scaled = (reference[:, kept] - mean[kept]) / deviation[kept]  # (N, F')
-    own = (features[kept] - mean[kept]) / deviation[kept]  # (F',)
-    norms = np.linalg.norm(scaled, axis=1) * np.linalg.norm(own)
-    cosine = scaled @ own / np.maximum(norms, 1e-12)
-    order = np.argsort(-cosine, kind="stable")[:count]
-    return order, cosine[order]
+    both = [(each[:, kept] - mean[kept]) / deviation[kept] for each in (features, reference)]  # (M, F'), (N, F')
+    own, others = (each / np.maximum(np.linalg.norm(each, axis=1, keepdims=True), 1e-12) for each in both)
+    return own @ others.T

@@ -117,6 +117,8 @@ def refresh(reports: Path) -> list[tuple[RunRecord, list[str]]]:
             judged.append((run, [] if today is None else today.reasons(run)))
         except InputError as error:
             print(f"left out: {error}", file=sys.stderr)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            print(f"left out: {folder}: not as the runner writes it ({error!r})", file=sys.stderr)
     renew_all(judged)
     return [(run, reasons) for run, reasons in judged if reasons]
 

@@ -25,6 +25,7 @@ from ecglib.errors import InputError
 
 MATH = re.compile(r"\$\$|(?<![\\$\w])\$[^\s$](?:[^$\n]*[^\s$\\])?\$(?![\w$])|\\\(|\\\[|\\begin\{")
 SHOWN = ("text/html", "text/markdown", "image/svg+xml", "image/png", "image/jpeg", "text/plain")  # the first there is
+SAID = ("started", "ended", "duration_s", "parameters", "git", "environment", "checks", "command")  # of its run
 WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
@@ -40,12 +41,14 @@ def write(folder: str | Path, record: dict[str, Any], notebook: Any, stale: Sequ
 def write_again(run: results.RunRecord, stale: Sequence[str] = ()) -> Path:
     """Renders what the run left; of one that was killed, started.json and what was saved of its cells, in red.
 
-    Raises InputError where executed.ipynb is missing.
+    Raises InputError where executed.ipynb or part of the record is missing.
     """
     import nbformat
 
     if run.status == "unfinished":
         return write(run.path, *refresh.cut_short(run))
+    if missing := [key for key in SAID if key not in run.record]:
+        raise InputError(f"{run.path}: its record lacks {' and '.join(missing)}; run the notebook again")
     executed = run.path / "executed.ipynb"
     if not executed.is_file():
         raise InputError(f"{run.path}: its run left no executed.ipynb; run the notebook again")
@@ -165,7 +168,7 @@ def _preset(record: dict[str, Any]) -> str:
 
 def _data_names(data: list[dict[str, Any]]) -> str:
     names = dict.fromkeys(entry["name"] for entry in data)
-    return f", data {' and '.join(names)}" if names else ""
+    return f", data {' + '.join(names)}" if names else ""
 
 
 def _sources(data: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -223,6 +226,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _refresh(reports: Path) -> None:
+    if not reports.is_dir():
+        raise InputError(f"{reports}: there is no such folder; give the one that holds NOTEBOOK/RUN/")
     stale = refresh.refresh(reports)
     for run, reasons in stale:
         place = f"{run.path.relative_to(reports)}{' (committed, left as it is)' if refresh.committed(run) else ''}"

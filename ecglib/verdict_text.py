@@ -22,7 +22,7 @@ def lines(verdict: dict[str, Any]) -> list[str]:
         return [*said, end]
     metrics, figures, machine = verdict["metrics"], verdict["figures"], verdict["machine"]
     now = machine["now"]
-    here = f"{now.get('device') or now['cpu']}, {now.get('threads') or '?'} threads; numbers have to be equal"
+    here = f"{now.get('device') or now['cpu']}, threads: {now.get('threads') or 'not said'}; numbers have to be equal"
     rows = [
         ("machine", "same" if machine["same"] else "other", here if machine["same"] else _some(machine["differs"])),
         ("code", "other" if verdict["code"]["differs"] else "same", _some(verdict["code"]["differs"])),

@@ -26,7 +26,7 @@
 # is ever averaged over it.
 #
 # **What is pooled.** Runs of the same notebook, in the same version, with the same parameters on the same data. Only
-# the seed may differ: then their seeds are averaged.
+# the seed may differ: then their seeds are averaged. Where the code behind the notebook differs, the report says so.
 #
 # **How a difference is judged.** Both models are measured on the same drawn patients, thousands of times over (the
 # paired bootstrap). An interval says how far other patients would move the difference; it does not hold what other
@@ -182,15 +182,15 @@ for (name, kind), part in alone.groupby(["run", "protocol"], sort=False):
     text = [tables.written(row.value, row.low, row.high, sign=" - " in row.Index) for row in own.itertuples()]
     display(
         Markdown(f"**{name}**, {kind}, {own['n'].iloc[0]} test records:"),
-        pd.DataFrame({tables.label(metric, "macro"): text, "p": own["p"].map("{:.3f}".format).replace("nan", "")}, own.index),
+        pd.DataFrame({tables.label(metric, "macro"): text, "p": own["p"].map(paired.chance)}, own.index),
     )
 Markdown("" if len(alone) else "There are none.")
 
 # %% [markdown]
 # ## Learning curves
 #
-# Validation after each epoch: the mean over seeds, and a band from the lowest seed to the highest. Curves that still
-# rise at the end were stopped early, and a comparison of their ends is one of training lengths.
+# Validation after each epoch: the mean over seeds, and a band from the lowest seed to the highest. Where a
+# curve still rises at its end, more epochs might have gone further, and comparing ends compares training lengths too.
 
 # %%
 curves = comparison.curves(found, models=models)

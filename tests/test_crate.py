@@ -68,7 +68,9 @@ def finished(tmp_path):
         "predictions.parquet": "PAR1",
         "model/BCE+MKD, élève/model.safetensors": "weights",
         "model/BCE+MKD, élève/model.json": "{}",
-        "started.json": "{}",
+        "tables/metrics.csv": "a,b\n1,2\n",
+        "tables/comparison_1.tex": "\\begin{table}",
+        "started.json": json.dumps({"notebook": RECORD["notebook"], "started": RECORD["started"]}),
         "notes.txt": "mine",
         "checkpoints/teacher/state": "half",
         ".lock": "",
@@ -142,7 +144,8 @@ def test_a_folder_holds_the_run_and_what_made_it(finished, tmp_path, monkeypatch
     assert_whole(to)
     model = "model/BCE+MKD, élève/model"
     run_files = {"report.html", "run.json", "data.json", "metrics.json", "executed.ipynb", "history.csv"}
-    run_files |= {"predictions.parquet", f"{model}.safetensors", f"{model}.json"}
+    run_files |= {"predictions.parquet", f"{model}.safetensors", f"{model}.json", "tables/metrics.csv"}
+    run_files.add("tables/comparison_1.tex")
     assert files_of(to) == run_files | {crate.METADATA}
     for name in run_files:
         assert (to / name).read_bytes() == (finished / name).read_bytes()
@@ -183,7 +186,7 @@ def test_rocrate_reads_it_back(finished, tmp_path):
     for name in ("crate", "crate.zip"):
         read = ROCrate(crate.export(finished, tmp_path / name))
         assert read.root_dataset["name"] == "ECG notebook lead_kd, preset mine, run of 2026-11-21"
-        assert len(read.data_entities) == 9
+        assert len(read.data_entities) == 11
         assert read.get("report.html")["encodingFormat"] == "text/html"
         (action,) = read.root_dataset["mentions"]
         assert action["instrument"]["programmingLanguage"]["name"] == "Python"
@@ -236,6 +239,12 @@ def test_a_licence_is_an_spdx_name_or_an_address_or_open(finished, tmp_path):
         (lambda run: (run / "run.json").unlink(), "x.zip", "its run is unfinished"),
         (lambda run: shutil.rmtree(run), "x.zip", "holds no run"),
         (lambda run: (run / "metrics.json").unlink(), "x", "holds no metrics.json"),
+        (lambda run: (run / "metrics.json").write_text('[{"a": 1}]'), "x", "row 0 lacks or adds a, class"),
+        (lambda run: (run / "metrics.json").write_text("[{"), "x", "not readable as JSON"),
+        (lambda run: (run / "data.json").write_text('{"a": 1}'), "x", "data.json: it is not as the runner"),
+        (lambda run: (run / "run.json").write_text("5"), "x", "run.json: it is not as the runner writes it"),
+        (lambda run: change(run, parameters=[]), "x", "it is not as the runner writes it (parameters)"),
+        (lambda run: change(run, notebook={}), "x", "it is not as the runner writes it (notebook)"),
         (lambda run: None, "reports/lead_kd/mine/x.zip", "lies in the run's own folder"),
         (lambda run: None, "reports/lead_kd", "is there already"),
         (lambda run: (run.parents[2] / "x.zip").write_text("other"), "x.zip", "is there already"),
@@ -255,13 +264,13 @@ def test_what_is_no_complete_run_or_no_place_is_refused(finished, tmp_path, caps
     assert sorted(tmp_path.rglob("*")) == before
 
 
-@pytest.mark.parametrize("name", ["history.csv", "model/BCE+MKD, élève/model.json", "model/linked", "model"])
+@pytest.mark.parametrize("name", ["history.csv", "model/BCE+MKD, élève/model.json", "model/linked", "model", "tables"])
 def test_a_link_out_of_the_folder_is_refused(finished, tmp_path, name):
     secret = tmp_path / "secret"
     secret.mkdir()
     (secret / "key").write_text("key")
-    if name == "model":
-        shutil.rmtree(finished / "model")
+    if name in ("model", "tables"):
+        shutil.rmtree(finished / name)
     (finished / name).unlink(missing_ok=True)
     (finished / name).symlink_to(secret / "key" if "." in name else secret)
     with pytest.raises(InputError, match="is a link; a crate takes nothing from outside the run's folder"):

@@ -269,6 +269,18 @@ def test_learning_curves():
         figures.learning_curves(history.drop(columns="valid_macro_auc"))
 
 
+@pytest.mark.parametrize("seeds", [(0,), (0, 1)])
+def test_learning_curves_of_one_epoch_are_marks(seeds):
+    rows = [{"model": m, "seed": s, "epoch": 1, "loss": 0.3 + s, "valid_macro_auc": 0.6} for m in MODELS for s in seeds]
+    fig = figures.learning_curves(pd.DataFrame(rows), columns=("loss", "valid_macro_auc"))
+    for ax, value in zip(fig.axes, (0.3, 0.6), strict=True):
+        marks = [line for line in ax.lines if line.get_linestyle() == "None"]
+        assert sum(len(line.get_xdata()) for line in marks) == len(MODELS) * len(seeds)
+        assert all(line.get_marker() not in ("", "None", None) for line in marks)
+        assert marks[0].get_ydata()[0] == value
+        assert ax.get_xticks().tolist() == [1]
+
+
 # ---- performance ----------------------------------------------------------------------------------------------------
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import bs4
 import pytest
 
-from ecglib import atomic, index, inuse, lint, markup
+from ecglib import atomic, index, inuse, lint, markup, refresh
 from ecglib.errors import InputError
 
 ROW = {
@@ -92,6 +92,18 @@ def test_it_is_one_sound_page_that_runs_its_own_script_only(reports: Path) -> No
     assert json.loads(data.string)["usual"]["demo"]["title"] == "</script><script>alert(1)</script>"
 
 
+def test_what_runs_say_is_text_and_no_markup(reports: Path) -> None:
+    marked = '<img src=x onerror=alert(1)>"&'
+    said = {"preset": marked, "command": marked, "parameters": {marked: entry(marked, "command line", "")}}
+    row = ROW | {"model": marked, "metric": marked, "n": marked}
+    add(reports / "demo" / "a", marked, rows=[row], **said)
+    add(reports / "demo" / "b", **said, status="failed", reason=marked, cell={"number": marked, "heading": marked})
+    atomic.write_json(reports / "demo" / "a" / "data.json", [{"name": marked, "fingerprint": marked}])
+    soup = read(reports)
+    assert not soup.find_all("img")
+    assert soup.table.get_text().count("<img") >= 10
+
+
 def test_failed_interrupted_killed_running_and_unreadable_runs(reports: Path) -> None:
     bad = {"status": "failed", "reason": "RuntimeError: <b>", "cell": {"number": 4, "heading": "The end"}}
     add(reports / "demo" / "failed", **bad)
@@ -115,9 +127,61 @@ def test_failed_interrupted_killed_running_and_unreadable_runs(reports: Path) ->
         ("odd", "empty", "cut"), "✗ unreadable"
     )
     assert "it is not a list of rows" in said["odd"][4]
-    assert "lacks notebook and started" in said["empty"][4]
-    assert said["cut"][4].startswith("demo/cut/run.json: not readable as JSON")  # as seen from the page
     assert "5 did not end well" in soup.header.get_text()
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("run.json", "5"),
+        ("run.json", '{"notebook": "demo", "started": "2026"}'),
+        ("run.json", '{"notebook": {"name": "demo"}, "started": 5}'),
+        ("run.json", '{"notebook": {"name": "demo"}, "started": "2026", "status": "splendid"}'),
+        ("run.json", '{"notebook": {"name": "demo"}, "started": "2026", "parameters": {"a": 1}}'),
+        ("data.json", '{"a": 1}'),
+        ("metrics.json", '[{"x": 1}]'),
+        ("metrics.json", "[5]"),
+        ("metrics.json", "[" + json.dumps(ROW | {"value": "high"}) + "]"),
+    ],
+)
+@pytest.mark.parametrize("in_repository", [True, False])
+def test_a_file_of_another_shape_hides_its_run_and_no_other(
+    reports: Path, name: str, text: str, in_repository: bool
+) -> None:
+    if in_repository:  # where runs are also asked whether they are stale
+        (reports.parent / "pyproject.toml").touch()
+    add(reports / "demo" / "good")
+    add(reports / "demo" / "odd")
+    (reports / "demo" / "odd" / name).write_text(text)
+    said = {row.th.get_text(" ", strip=True).split()[2]: cells(row) for row in read(reports).select("tbody tr")}
+    assert said["good"][1].startswith("✓ complete")
+    assert said["odd"][1] == "✗ unreadable"
+    assert str(reports) not in said["odd"][4]
+    names = {run.path.name for run, _ in refresh.refresh(reports)}
+    assert ("good" in names) is in_repository  # its notebook is not there
+
+
+def test_the_command(reports: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    add(reports / "demo" / "a")
+    assert index.main([str(reports)]) == 0
+    assert capsys.readouterr().out == f"{reports / 'index.html'}\n"
+    assert index.main([str(reports / "nowhere")]) == 2
+    assert "there is no such folder" in capsys.readouterr().err
+    assert not (reports / "nowhere").exists()
+    monkeypatch.chdir(reports.parent)
+    with pytest.raises(SystemExit) as caught:
+        index.main(["--help"])
+    assert caught.value.code == 0
+    assert not (reports.parent / "--help").exists()
+
+
+def test_what_is_on_record_of_runs_that_cannot_be_read(reports: Path) -> None:
+    for name, text in (("empty", "{}"), ("cut", '{"status": ')):
+        (reports / "demo" / name).mkdir(parents=True)
+        (reports / "demo" / name / "run.json").write_text(text)
+    said = {row.th.get_text(" ", strip=True).split()[2]: cells(row) for row in read(reports).select("tbody tr")}
+    assert "not as the runner writes it (notebook)" in said["empty"][4]
+    assert said["cut"][4].startswith("demo/cut/run.json: not readable as JSON")  # as seen from the page
 
 
 def test_what_a_run_set_otherwise_than_its_preset(reports: Path) -> None:

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import nbformat
 import numpy as np
@@ -21,7 +20,6 @@ from ecglib import datasets, evaluation, protocol, results
 from ecglib.methods.lead_kd import View
 from ecglib.predictions import Predictions
 
-BIN = Path(sys.executable).parent
 MODELS = ["teacher", "BCE", "BCE+MKD", "BCE+CLT", "BCE+MKD+CLT"]
 
 
@@ -161,10 +159,11 @@ def test_a_typo_is_answered_before_a_kernel_starts(words, said):
 
 
 def test_papermill_alone_runs_it(tmp_path):
-    """The command of the README, with the small preset."""
+    """The command of the README, with the small preset; by `python -m`, as scripts name the folder they were put in."""
     executed = tmp_path / "out.ipynb"
-    words = f"papermill notebooks/lead_kd.ipynb {executed} -f params/lead_kd/smoke.yaml -p out {tmp_path / 'run'}"
-    done = subprocess.run([BIN / "papermill", *shlex.split(words)[1:]], cwd=REPO, capture_output=True, timeout=300)
+    words = f"notebooks/lead_kd.ipynb {executed} -f params/lead_kd/smoke.yaml -p out {tmp_path / 'run'}"
+    command = [sys.executable, "-m", "papermill", *shlex.split(words)]
+    done = subprocess.run(command, cwd=REPO, capture_output=True, timeout=300)
     assert done.returncode == 0, done.stderr.decode()[-2000:]
     code = [c for c in nbformat.read(executed, as_version=4).cells if c.cell_type == "code"]
     assert [c.execution_count for c in code] == list(range(1, len(code) + 1))

@@ -120,3 +120,6 @@ def test_command(tmp_path, capsys):
     assert capsys.readouterr().out == f"{bad}: head: the html element says no language\n"
     assert lint.main([str(tmp_path / "none.html")]) == 2
     assert "there is no such file" in capsys.readouterr().err
+    bad.write_bytes(b"\xff\xfe\x00")
+    assert lint.main([str(bad)]) == 2
+    assert "it is not UTF-8 text" in capsys.readouterr().err

@@ -151,6 +151,16 @@ class TestCalibration:
         assert row["low"] < row["calibrated"] < row["high"] < row["low"] + 0.1
         assert not row["beyond"]
 
+    def test_a_score_that_has_nothing_to_do_with_the_class_is_said_to_tell_nothing(self):
+        rng = np.random.default_rng(3)
+        score = rng.uniform(0.1, 0.9, size=(400, 3))
+        chance = np.column_stack(
+            [score[:, 0], np.full(400, 0.5), 1 - score[:, 2]]
+        )  # as it says, at random, the reverse
+        y = (rng.random(score.shape) < chance).astype(float)
+        table = reading.calibrated(score[0], score, y, np.arange(400), ["yes", "chance", "reverse"])
+        assert table["tells"].tolist() == [True, False, False]
+
     def test_few_patients_make_wide_intervals(self):
         rng = np.random.default_rng(2)
         p = rng.uniform(0.1, 0.9, size=(200, 1))
@@ -179,3 +189,10 @@ def test_similar_records_whatever_the_units():
     assert (np.diff(closeness) <= 0).all()
     again, _ = reading.similar(features[17] * 7, features * 7, count=3)
     assert again.tolist() == order.tolist()
+
+
+def test_the_nearest_of_many_is_the_nearest_of_each():
+    rng = np.random.default_rng(0)
+    features, reference = rng.normal(size=(7, 8)), rng.normal(size=(50, 8))
+    each = [reading.similar(row, reference, count=1)[1][0] for row in features]
+    np.testing.assert_allclose(reading.nearest_similarity(features, reference, batch_size=3), each, atol=1e-12)

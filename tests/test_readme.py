@@ -9,8 +9,7 @@ import pytest
 import torch
 from where import REPO
 
-from ecglib import datasets, embed
-from ecglib.datasets.__main__ import main as dataset_command
+from ecglib import embed
 from ecglib.methods.encoder import Encoder
 from ecglib.methods.lead_kd import View
 from ecglib.signals import Standardise
@@ -30,6 +29,18 @@ def test_the_commands_are_found():
 @pytest.mark.parametrize(("page", "command"), EVERY, ids=[f"{page.stem}: {command}" for page, command in EVERY])
 def test_a_command_is_understood(page, command):
     commands.understood(command)
+
+
+def test_a_command_that_is_not_understood_is_noticed():
+    for wrong in (
+        ".venv/bin/python -m ecglib.run lead_kd --presett demo",
+        ".venv/bin/python -m ecglib.report --fresh",
+        ".venv/bin/python -m ecglib.datasets.records a.edf --hertz 500",
+        ".venv/bin/python -m ecglib.nothing",
+        "make repport",
+    ):
+        with pytest.raises((AssertionError, KeyError, SystemExit)):
+            commands.understood(wrong)
 
 
 def test_make_report_takes_the_notebook_and_the_data():
@@ -104,24 +115,3 @@ def test_a_scan_in_four_lines(tmp_path, monkeypatch):
     space: dict = {}
     exec(next(s for s in SNIPPETS if "read_page" in s), space)
     assert space["logits"].shape == (1, 2)
-
-
-def test_own_arrays_become_a_cohort(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    snippet = next(s for s in SNIPPETS if "cohort.write" in s)
-    mv = np.random.default_rng(0).normal(size=(4, 12, 1000))
-    space = {
-        "mv": mv,
-        "names": list("abcd"),
-        "patients": ["p", "p", "q", "r"],
-        "folds": [1, 1, 9, 10],
-        "ages": [50.0, 51.0, 60.0, np.nan],
-        "sexes": ["female", "female", "male", None],
-        "statements": [["NORM"], ["IMI"], ["AMI", "NORM"], []],
-    }
-    exec(snippet, space)
-    made = datasets.load("cache/mine", rate=100)
-    np.testing.assert_allclose(made.signal_mv(), mv, atol=0.0006)
-    assert made.classes("superclass") == ("MI", "NORM")
-    assert made.labels("superclass").tolist() == [[0, 1], [1, 0], [1, 1], [0, 0]]
-    assert dataset_command(["verify", "cache/mine"]) == 0

@@ -216,6 +216,8 @@ def test_the_command(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ]
     assert "not readable as JSON" in seen.err
     assert len(banners(run)) == 1
+    assert report.main(["--refresh", "reprots"]) == 2
+    assert "there is no such folder" in capsys.readouterr().err
     with pytest.raises(SystemExit) as caught:
         report.main([])
     assert caught.value.code == 2

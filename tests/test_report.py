@@ -267,6 +267,8 @@ HOSTILE = """
 <style>@import "https://example.org/c.css";</style><a href="javascript:alert(1)">click</a>
 <video poster="https://example.org/d.png"></video><object data="https://example.org/e"></object>
 <table background="https://example.org/f.png"><tr><td>1</td></tr></table>
+<svg><use href="https://example.org/i.svg"/><image xlink:href="https://example.org/j.png"/></svg>
+<a href="java&#10;script:alert(1)">two lines</a><math><mi xlink:href="javascript:alert(1)">x</mi></math>
 <input type="image" src="https://example.org/g.png"><meta http-equiv="refresh" content="0;url=https://example.org">
 """
 
@@ -284,6 +286,27 @@ def test_what_is_active_or_from_outside_is_disarmed(record: dict[str, Any], note
     assert "alert(1)" not in html
     assert not soup.find_all(["iframe", "link", "object", "video"])
     assert soup.find("a", href="https://example.org/h.png")  # a picture from elsewhere is a link
+
+
+MARKED = '<img src=x onerror=alert(1)>"&'
+
+
+def test_what_a_record_says_is_text_and_no_markup(record: dict[str, Any], notebook: Any) -> None:
+    def marked(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: marked(each) for key, each in value.items()}
+        if isinstance(value, list):
+            return [marked(each) for each in value]
+        return MARKED if isinstance(value, str) else value
+
+    numbers = {"status": "failed", "duration_s": 1.0, "cell": {"number": MARKED, "heading": MARKED}}
+    said = marked(record) | numbers | {"reason": MARKED, "note": MARKED}
+    said["environment"] |= {"cpus": MARKED, "threads": MARKED}
+    html = report.render(said, notebook, [marked(ENTRY)], [MARKED])
+    soup = bs4.BeautifulSoup(html, "html.parser")
+    assert soup.get_text().count("<img src=x") > 20
+    assert not soup.find_all("img", src="x")
+    assert not [element for element in soup.find_all(True) if "onerror" in element.attrs]
 
 
 def test_rendering_leaves_the_notebook_as_it_is(record: dict[str, Any], notebook: Any) -> None:

@@ -83,7 +83,7 @@ def load(
         if module.found(source):
             place = _place(cache, name, rate, module.key(source, rate=rate, bad=bad))
             return module.build(source, place, rate=rate, bad=bad, progress=progress)
-    if wfdb_folder.holds_records(source):
+    if wfdb_folder.holds_records(source) and not own_records.found(source, ("edf", "dicom")):  # of which it knows none
         own = wfdb_folder.rate_of(source) if resample else rate
         place = _place(cache, source.name, own, wfdb_folder.key(source, rate=own, bad=bad))
         cohort = wfdb_folder.build(source, place, rate=own, bad=bad, progress=progress)

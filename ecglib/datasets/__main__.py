@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from ecglib.cohort import Cohort
 from ecglib.datasets import DETECTED, download
@@ -21,7 +22,7 @@ NAMES = ("ptb_xl", "ludb", *DETECTED, "wfdb_folder", "own", "synthetic")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Returns the exit status; prints one sentence and no traceback on InputError."""
+    """Returns the exit status; prints one sentence and no traceback on InputError or an interruption."""
     options = _parser().parse_args(arguments)
     if options.command not in COMMANDS:
         return download.main(options)
@@ -30,6 +31,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("interrupted; give the same command again: most builds go on where they stopped", file=sys.stderr)
+        return 130
     return 0
 
 
@@ -43,7 +47,11 @@ def verify(options: argparse.Namespace) -> Cohort:
 def build(options: argparse.Namespace) -> Cohort:
     if options.name not in NAMES:
         raise InputError(f"NAME is {options.name!r}, which is no data set here.{nearest(options.name, NAMES)}")
-    return build_options.build(options)
+    there = (Path(options.to) / "cohort.json").is_file()
+    cohort = build_options.build(options)
+    if there:
+        print(f"{cohort.path} holds it already: {len(cohort):,} records of {cohort.info.name} at {cohort.rate} Hz")
+    return cohort
 
 
 def overview(options: argparse.Namespace) -> None:

@@ -25,7 +25,6 @@ import hashlib
 import json
 import math
 import os
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby, islice
@@ -39,6 +38,7 @@ from ecglib.datasets import rule, wfdb_files
 from ecglib.datasets.about import NOT_CHECKED, About
 from ecglib.datasets.challenge_codes import CHALLENGE_2020, CHALLENGE_2021
 from ecglib.datasets.challenge_headers import SCALE, Header, find, has_codes, notes, read_header, walk
+from ecglib.datasets.folds import deal
 from ecglib.datasets.parts import Raw, build_parts
 from ecglib.datasets.quality import Bad
 from ecglib.datasets.segments import Segments
@@ -185,7 +185,7 @@ class _Reader:
         rows = pd.DataFrame(
             {
                 "patient": [header.record for header in headers],
-                "fold": [zlib.crc32(header.record.encode()) % 10 + 1 for header in headers],
+                "fold": [deal(header.record) for header in headers],
                 "age": [header.age for header in headers],
                 "sex": [header.sex for header in headers],
                 "statements": [list(header.codes or ()) for header in headers],

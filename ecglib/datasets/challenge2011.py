@@ -22,7 +22,6 @@ import hashlib
 import json
 import os
 import re
-import zlib
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,8 +33,10 @@ from ecglib.cohort import Cohort
 from ecglib.cohort_write import reuse
 from ecglib.datasets import rule, wfdb_files, wfdb_folder
 from ecglib.datasets.about import NOT_CHECKED, About
+from ecglib.datasets.folds import deal
 from ecglib.datasets.parts import Raw, build_parts
 from ecglib.datasets.quality import Bad, count
+from ecglib.datasets.segments import Segments
 from ecglib.datasets.wfdb_folder import Limb
 from ecglib.errors import InputError, nearest
 from ecglib.leads import LEADS, derive_limb
@@ -166,24 +167,18 @@ class _Reader:
     def __call__(self, table: pd.DataFrame) -> Raw:
         stems = [os.path.join(self.folder, file) for file in table["file"]]
         (chunk,) = wfdb_files.read(stems, self.expected, chunk=len(stems))
-        segments, beyond = [], 0
-        for counts in chunk.signals:
+        segments, beyond = Segments(self.target, self.expected.scale), 0
+        for file, counts, agree, clipped in zip(table["file"], chunk.signals, chunk.agree, chunk.clipped):
             mv = counts * np.float32(self.expected.scale)  # (12, T)
             mv[counts == wfdb_files.MISSING] = np.nan
             beyond += bool((np.abs(mv) > BEYOND).any())
             if self.limb == "derived":
                 mv[2:6] = derive_limb(mv[0], mv[1])
-            segments.append(rule.to_target(mv, LEADS, self.expected.rate, self.target))  # -> (S, 12, T')
-        owners = np.repeat(np.arange(len(segments)), [len(made) for made in segments])  # (sum of S,)
-        made = rule.to_chunk(np.concatenate(segments), self.expected.scale)  # (sum of S, 12, T')
-        made.agree, made.clipped = chunk.agree[owners], made.clipped | chunk.clipped[owners]
-        made.through_wfdb = chunk.through_wfdb
+            segments.add(file, mv, LEADS, self.expected.rate, agree=agree, clipped=clipped)
         comments = [wfdb_files.read_bytes(f"{stem}.hea").decode("latin1") for stem in stems]
         rows = table.assign(age=[_age(text) for text in comments], sex=[_sex(text) for text in comments])
-        rows = rows.iloc[owners].reset_index(drop=True)
-        names = [rule.segment_names(file, len(each)) for file, each in zip(table["file"], segments)]
-        rows.insert(0, "record", [name for each in names for name in each])
-        return Raw(made, rows, {f"{{records}} read with samples beyond {BEYOND} mV.": beyond}, read=len(table))
+        noted = {f"{{records}} read with samples beyond {BEYOND} mV.": beyond}
+        return segments.raw(rows, noted, through_wfdb=chunk.through_wfdb)
 
 
 def _target(rate: int, seconds: float, longer: rule.Longer, limb: Limb, absent: Absent) -> rule.Target:
@@ -269,7 +264,7 @@ def _listed(folder: Path, stems: list[str], absent: Absent) -> tuple[pd.DataFram
     table = pd.DataFrame(
         {
             "patient": names,
-            "fold": [zlib.crc32(name.encode()) % 10 + 1 for name in names],
+            "fold": [deal(name) for name in names],
             "statements": [[qualities[name]] if name in qualities else [] for name in names],
             "source_record": names,
             "file": [os.path.relpath(stem, folder) for stem in stems],

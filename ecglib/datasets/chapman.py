@@ -34,6 +34,7 @@ from ecglib.datasets.about import About
 from ecglib.datasets.chapman_files import CONDITIONS, RHYTHMS, TABLE, Absent, listed, read_csv, unnamed
 from ecglib.datasets.parts import Raw, build_parts
 from ecglib.datasets.quality import Bad, count
+from ecglib.datasets.segments import Segments
 from ecglib.errors import InputError, nearest
 from ecglib.leads import LEADS
 
@@ -161,9 +162,8 @@ class _Reader:
     target: rule.Target
 
     def __call__(self, table: pd.DataFrame) -> Raw:
-        segments, owners, names = [], [], []
-        zeros, short = [], []
-        for k, record in enumerate(table["source_record"]):
+        segments, zeros, short = Segments(self.target, SCALE), [], []
+        for record in table["source_record"]:
             file = os.path.join(self.folder, f"{record}.csv")
             signal, leads = read_csv(file)
             if _longest(~signal.any(axis=0)) >= RATE:
@@ -171,20 +171,14 @@ class _Reader:
             if signal.shape[1] < LENGTH:
                 short.append(record)
             try:
-                made = rule.to_target(signal, leads, RATE, self.target)  # (L, T) -> (S, 12, T')
+                segments.add(record, signal, leads, RATE)
             except InputError as error:
                 raise InputError(f"{file}: {error}") from None
-            segments.append(made)
-            owners += [k] * len(made)
-            names += rule.segment_names(record, len(made))
-        rows = table.iloc[owners].reset_index(drop=True)
-        rows.insert(0, "record", names)
         counts = {
             "{records} read with all leads at zero for a second or more ({names}).": zeros,
             f"{{records}} read with fewer than {LENGTH:,} samples ({{names}}).": short,
         }
-        chunk = rule.to_chunk(np.concatenate(segments), SCALE)  # (sum of S, 12, T')
-        return Raw(chunk, rows, counts, read=len(table))
+        return segments.raw(table, counts)
 
 
 def _target(rate: int, seconds: float, longer: rule.Longer, shorter: rule.Shorter, absent: Absent) -> rule.Target:

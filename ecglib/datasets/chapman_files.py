@@ -6,7 +6,6 @@ Source: see :mod:`ecglib.datasets.chapman`, and AttributesDictionary.xlsx of the
 from __future__ import annotations
 
 import os
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from ecglib.datasets import spreadsheet, wfdb_files
+from ecglib.datasets.folds import deal
 from ecglib.errors import InputError, nearest
 from ecglib.leads import LEADS
 
@@ -123,7 +123,7 @@ def listed(source: Path, there: set[str], folder: str, absent: Absent) -> tuple[
     frame = pd.DataFrame(
         {
             "patient": sheet["FileName"],
-            "fold": [zlib.crc32(name.encode()) % 10 + 1 for name in sheet["FileName"]],
+            "fold": [deal(name) for name in sheet["FileName"]],
             "age": numbers["PatientAge"].where(numbers["PatientAge"].between(0, 120)),
             "sex": [{"MALE": "male", "FEMALE": "female"}.get(text.upper()) for text in sheet["Gender"]],
             "statements": [[code, *dict.fromkeys(more)] for code, more in zip(sheet["Rhythm"], beats)],

@@ -31,7 +31,9 @@ from ecglib.cohort import Cohort
 from ecglib.cohort_write import reuse
 from ecglib.datasets import code_tracings, hdf5, rule
 from ecglib.datasets.about import About
-from ecglib.datasets.code_tracings import CODES, LENGTH, NONE, RATE, UNIT_MV, Reader, Unit, read_csv, yes
+from ecglib.datasets.code_tracings import CODES, LENGTH, NONE, RATE, UNIT_MV, Reader, Unit, yes
+from ecglib.datasets.csv_table import read_csv
+from ecglib.datasets.folds import deal
 from ecglib.datasets.parts import build_parts
 from ecglib.datasets.quality import Bad, count
 from ecglib.errors import InputError, nearest
@@ -170,7 +172,7 @@ def _listed(source: Path) -> tuple[pd.DataFrame, bool]:
         {
             "source_record": table["exam_id"],
             "patient": table["patient_id"],
-            "fold": [code_tracings.fold(patient) for patient in table["patient_id"]],
+            "fold": [deal(patient) for patient in table["patient_id"]],
             "age": code_tracings.ages(table["age"]),
             "sex": male.map({True: "male", False: "female"}).astype(object).where(male.notna(), None),
             "statements": code_tracings.statements(

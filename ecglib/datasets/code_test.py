@@ -30,7 +30,8 @@ from ecglib.cohort import Cohort
 from ecglib.cohort_write import reuse
 from ecglib.datasets import code_tracings, hdf5, rule
 from ecglib.datasets.about import NOT_CHECKED, About
-from ecglib.datasets.code_tracings import CODES, LENGTH, NONE, RATE, UNIT_MV, Reader, read_csv, yes
+from ecglib.datasets.code_tracings import CODES, LENGTH, NONE, RATE, UNIT_MV, Reader, yes
+from ecglib.datasets.csv_table import read_csv
 from ecglib.datasets.parts import build_parts
 from ecglib.datasets.quality import Bad
 from ecglib.errors import InputError

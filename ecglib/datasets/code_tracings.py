@@ -6,8 +6,6 @@ The authors' script (github.com/antonior92/ecg-preprocessing, generate_h5.py wit
 
 from __future__ import annotations
 
-import zlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -115,27 +113,9 @@ def check_unit(unit_mv: float) -> None:
         raise InputError(f"unit_mv is {unit_mv!r}; give the mV of one stored unit, such as {UNIT_MV}.")
 
 
-def fold(patient: str) -> int:
-    """1 to 10, the same for all exams of a patient, wherever it is computed."""
-    return zlib.crc32(patient.encode()) % 10 + 1
-
-
 def statements(flags: np.ndarray) -> list[list[str]]:
     """The codes of each of (n, 6) bool, or `NONE` where there is none."""
     return [[code for code, there in zip(CODES, row) if there] or [NONE] for row in flags]
-
-
-def read_csv(file: Path, columns: Sequence[str]) -> pd.DataFrame:
-    """A table as text; InputError when it lacks `columns` or cannot be read."""
-    import pandas as pd
-
-    try:
-        table = pd.read_csv(file, dtype=str, keep_default_na=False)
-    except (ValueError, OSError) as error:  # the parser's and the decoder's errors are ValueErrors
-        raise InputError(f"{file} cannot be read ({str(error).splitlines()[0]}); get the file again.") from None
-    if missing := [name for name in columns if name not in table.columns]:
-        raise InputError(f"{file} has no column {', '.join(missing)}; get the file again.")
-    return table
 
 
 def yes(table: pd.DataFrame, column: str, file: Path, *, empty: bool = False) -> pd.Series:

@@ -12,9 +12,7 @@ records are of one person, so each is its own patient; folds are ours, by a chec
 from __future__ import annotations
 
 import hashlib
-import io
 import json
-import zlib
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -25,8 +23,12 @@ from ecglib.cohort import Cohort
 from ecglib.cohort_write import reuse
 from ecglib.datasets import rule
 from ecglib.datasets.about import NOT_CHECKED, About
+from ecglib.datasets.csv_table import read_csv
+from ecglib.datasets.folds import deal
 from ecglib.datasets.parts import Raw, build_parts
 from ecglib.datasets.quality import Bad, count
+from ecglib.datasets.records import mat
+from ecglib.datasets.records.channels import sex_of, single
 from ecglib.datasets.segments import Segments
 from ecglib.datasets.wfdb_files import Expected, read_bytes
 from ecglib.errors import InputError
@@ -152,15 +154,12 @@ def read_record(file: Path) -> tuple[np.ndarray, float, str | None]:
     Raises:
         InputError: a file that is missing, damaged, or no record of CPSC2018.
     """
-    from scipy.io import loadmat
-
     content = read_bytes(str(file))
     try:
-        ecg = loadmat(io.BytesIO(content), squeeze_me=True, struct_as_record=False)["ECG"]
-        signal = np.asarray(ecg.data, np.float32)
-        ages, sex = np.atleast_1d(ecg.age), str(ecg.sex).strip().lower()
+        ecg = mat.read_struct(content, "ECG")
+        signal, ages, sexes = single(ecg["data"]), ecg["age"].reshape(-1), ecg["sex"].reshape(-1)
         age = float(ages[0]) if ages.size else np.nan
-    except Exception as error:  # scipy raises nearly anything on a bad file
+    except Exception as error:  # a damaged file may break any of these steps
         raise InputError(
             f"{file} is no record of CPSC2018 or damaged ({type(error).__name__}); get it again."
         ) from None
@@ -168,8 +167,7 @@ def read_record(file: Path) -> tuple[np.ndarray, float, str | None]:
         raise InputError(f"{file} holds data of the shape {signal.shape} where (12, samples) is needed; get it again.")
     if np.isinf(signal).any():
         raise InputError(f"{file} holds samples that are infinite; get it again.")
-    sexes = {"m": "male", "f": "female", "male": "male", "female": "female"}
-    return signal, age if 0 <= age <= 120 else np.nan, sexes.get(sex)
+    return signal, age if 0 <= age <= 120 else np.nan, sex_of(sexes[0]) if sexes.size else None
 
 
 def _read(records: Sequence[tuple[str, Path, list[str]]], target: rule.Target) -> Raw:
@@ -180,7 +178,7 @@ def _read(records: Sequence[tuple[str, Path, list[str]]], target: rule.Target) -
     for record, file, classes in records:
         signal, age, sex = read_record(file)
         segments.add(record, signal, LEADS, RATE)
-        fold = zlib.crc32(record.encode()) % 10 + 1
+        fold = deal(record)
         rows.append((record, age, sex, record, fold, classes))
     columns = ["source_record", "age", "sex", "patient", "fold", "statements"]
     return segments.raw(pd.DataFrame(rows, columns=columns))
@@ -220,14 +218,7 @@ def _files(source: Path) -> dict[str, Path]:
 
 def _read_table(file: Path) -> dict[str, list[str]]:
     """{record: its classes} in the table's order."""
-    import pandas as pd
-
-    try:
-        raw = pd.read_csv(file, dtype=str, keep_default_na=False, encoding="utf-8-sig")
-    except (ValueError, OSError) as error:  # the parser's and the decoder's errors are ValueErrors
-        raise InputError(f"{file} cannot be read ({str(error).splitlines()[0]}); get the file again.") from None
-    if missing := [name for name in COLUMNS if name not in raw.columns]:
-        raise InputError(f"{file} has no column {', '.join(missing)}, so it is no table of CPSC2018; get it again.")
+    raw = read_csv(file, COLUMNS)
     if raw.empty:
         raise InputError(f"{file} lists no record; get the file again.")
     named = {str(k): name for k, name in enumerate(CLASSES, start=1)}
@@ -244,10 +235,11 @@ def _read_table(file: Path) -> dict[str, list[str]]:
 
 
 def _key(source: Path, table: Path, files: dict[str, Path], bad: str, target: rule.Target) -> str:
-    """Folder, table, names and sizes of the records, options, builder."""
+    """Folder, table, names, sizes and times of the records, options, builder."""
     options = [bad, target.rate, target.seconds, target.longer, target.shorter]
     digest = hashlib.sha256(json.dumps([VERSION, str(source), options]).encode())
     digest.update(table.read_bytes())
     for record, file in sorted(files.items()):
-        digest.update(f"{record} {file.stat().st_size}\n".encode())
+        facts = file.stat()
+        digest.update(f"{record} {facts.st_size} {facts.st_mtime_ns}\n".encode())
     return f"cpsc2018 {digest.hexdigest()}"

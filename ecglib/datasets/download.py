@@ -280,9 +280,7 @@ def add_parser(commands: Any) -> None:
     one.add_argument("--yes", action="store_true", help="do not ask before it starts")
     one.add_argument("--zip", action="store_true", help="begin with the one archive of all files, where there is one")
     one.add_argument("--no-unpack", action="store_true", help="leave archives among the files packed")
-    one.add_argument(
-        "--connections", type=int, default=4, help="files at once (4); many small ones go faster with more"
-    )
+    one.add_argument("--connections", type=int, default=4, help="files at once (4); for many small ones give more")
     one.add_argument("--timeout", type=float, default=60.0, help="seconds without a byte before a new attempt (60)")
     one.add_argument("--retries", type=int, default=5, help="failures in a row that a file may have (5)")
     commands.add_parser("list", help="what can be fetched: size, records, licence")

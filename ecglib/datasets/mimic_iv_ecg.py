@@ -14,7 +14,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import zlib
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -26,6 +25,7 @@ from ecglib.cohort import Cohort
 from ecglib.cohort_write import reuse
 from ecglib.datasets import rule, wfdb_files
 from ecglib.datasets.about import About
+from ecglib.datasets.folds import deal
 from ecglib.datasets.mimic_tables import INTERVALS, MACHINE, TABLE, Absent, Machine, listed
 from ecglib.datasets.parts import Raw, build_parts
 from ecglib.datasets.quality import Bad, count
@@ -176,7 +176,7 @@ class _Units:
             {
                 "source_record": studies,
                 "patient": subjects,
-                "fold": [zlib.crc32(subject.encode()) % 10 + 1 for subject in subjects],
+                "fold": [deal(subject) for subject in subjects],
                 "age": np.nan,
                 "sex": None,
                 "statements": [self._machine.statements(row) for row in rows],

@@ -91,8 +91,10 @@ def build_parts(
     facts = [VERSION, key or os.urandom(8).hex(), len(units), asdict(expected), bad]
     work = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
     with lock(to, f"{to} is being built by another process; waiting for it."):
-        if (to / "cohort.json").exists():
-            return reuse(to, key)
+        if (to / "cohort.json").exists():  # another process built it meanwhile
+            cohort = reuse(to, key)
+            built(cohort, progress and announce)
+            return cohort
         with staged_folder(to, work, journal.NAME) as folder:
             fingerprint = None if callable(label_sets) else _fingerprint(expected, label_sets)
             found = _Found()

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 Bad = Literal["drop", "keep"]
 ALIKE = 0.005  # of the median: real leads of different people differ by a third, rounding moves them by a thousandth
+ENOUGH = 8  # leads of which the checksums tell one record from another
 FEW = 5  # names that a note gives
 LIMB_MV = 0.1  # root mean square: beyond rounding and unequal filters, so a swapped, broken or badly scaled limb lead
 
@@ -57,7 +58,7 @@ class Screened:
     keep: np.ndarray
     """(n,) bool, k of them true"""
     twins: np.ndarray
-    """(k,) uint64: a hash of the checksums of all leads, the same for equal signals."""
+    """(k,) uint64: a hash of the checksums of all leads, or of the samples of few; the same for equal signals."""
     deviations: np.ndarray
     """(k, chest leads) float32 mV: the standard deviation over time, NaN in records that are not sound."""
     findings: Findings
@@ -98,7 +99,9 @@ def screen(
     deviations = _deviation(signals, expected)
     deviations[~sound] = np.nan
     signals = signals if keep.all() else signals[keep]
-    return Screened(signals, keep, row_hashes(chunk.sums[keep]), deviations[keep], found)
+    # a lead's checksum has 16 bits: of many different records with few leads some agree in all of them
+    alike = chunk.sums[keep] if len(expected.leads) >= ENOUGH else signals
+    return Screened(signals, keep, row_hashes(alike), deviations[keep], found)
 
 
 def unscreened(chunk: Chunk) -> Screened:

@@ -122,7 +122,7 @@ SOURCES: dict[str, Source] = {
             "ludb", "ludb", "1.0.1", "Lobachevsky University database", records=200, licence=ODC_BY, size_gb=0.025
         ),
         _physionet(
-            "challenge_2011",
+            "challenge2011",
             "challenge-2011",
             "1.0.0",
             "PhysioNet/Computing in Cardiology Challenge 2011",

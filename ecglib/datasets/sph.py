@@ -19,8 +19,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import zlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -31,8 +29,11 @@ from ecglib.cohort import Cohort
 from ecglib.cohort_write import reuse
 from ecglib.datasets import hdf5, rule, wfdb_files
 from ecglib.datasets.about import About
+from ecglib.datasets.csv_table import read_csv
+from ecglib.datasets.folds import deal
 from ecglib.datasets.parts import Raw, build_parts
 from ecglib.datasets.quality import Bad, count
+from ecglib.datasets.segments import Segments
 from ecglib.errors import InputError, nearest
 from ecglib.leads import LEADS
 
@@ -181,31 +182,22 @@ class _Reader:
     target: rule.Target
 
     def __call__(self, table: pd.DataFrame) -> Raw:
-        segments, owners, names = [], [], []
-        beyond, cut, short = [], 0, 0
-        for k, (record, length) in enumerate(zip(table["source_record"], table["samples"])):
+        segments, beyond = Segments(self.target, SCALE), []
+        for record, length in zip(table["source_record"], table["samples"]):
             file = os.path.join(self.folder, f"{record}.h5")
             signal = _read(file, int(length))
             if (np.abs(signal) > BEYOND).any():
                 beyond.append(record)
             try:
-                made = rule.to_target(signal, LEADS, RATE, self.target)  # (12, N) -> (S, 12, T')
+                segments.add(record, signal, LEADS, RATE)
             except InputError as error:
                 raise InputError(f"{file}: {error}") from None
-            cut += len(made) > 1
-            short += not len(made)
-            segments.append(made)
-            owners += [k] * len(made)
-            names += rule.segment_names(record, len(made))
-        rows = table.iloc[owners].drop(columns="samples").reset_index(drop=True)
-        rows.insert(0, "record", names)
+        cut = sum(many > 1 for many in segments.each)
         counts = {
-            f"{{records}} dropped, being shorter than {self.target.seconds:g} s.": short,
             f"{{records}} cut into segments of {self.target.seconds:g} s, each with the statements of the whole.": cut,
             f"{{records}} read with samples beyond {BEYOND} mV ({{names}}).": beyond,
         }
-        chunk = rule.to_chunk(np.concatenate(segments), SCALE)  # (sum of S, 12, T')
-        return Raw(chunk, rows, counts, read=len(table))
+        return segments.raw(table.drop(columns="samples"), counts)
 
 
 def _read(file: str, length: int) -> np.ndarray:
@@ -242,7 +234,7 @@ def _files(source: Path) -> dict[str, os.stat_result]:
 
 def _codes(file: Path) -> pd.DataFrame:
     """code.csv by code: Description and Category."""
-    table = _read_csv(file, ("Code", "Description", "Category"))
+    table = read_csv(file, ("Code", "Description", "Category")).apply(lambda column: column.str.strip())
     if (twice := table["Code"].duplicated()).any():
         raise InputError(f"{file} lists the code {table['Code'][twice].iloc[0]} twice; get the file again.")
     if odd := [code for code in table["Code"] if not code.isdecimal()]:
@@ -265,7 +257,7 @@ def _listed(source: Path, there: set[str], codes: pd.DataFrame, absent: Absent) 
     import pandas as pd
 
     file = source / TABLE
-    table = _read_csv(file, COLUMNS)
+    table = read_csv(file, COLUMNS)[list(COLUMNS)].apply(lambda column: column.str.strip())
     names = table["ECG_ID"]
     if (gap := table[["ECG_ID", "Patient_ID"]].eq("").any(axis=1)).any():
         raise InputError(f"{file} has an empty cell in row {int(gap.to_numpy().argmax()) + 2}; get the file again.")
@@ -290,7 +282,7 @@ def _listed(source: Path, there: set[str], codes: pd.DataFrame, absent: Absent) 
     frame = pd.DataFrame(
         {
             "patient": table["Patient_ID"],
-            "fold": [zlib.crc32(patient.encode()) % 10 + 1 for patient in table["Patient_ID"]],
+            "fold": [deal(patient) for patient in table["Patient_ID"]],
             "age": age.where(age.between(0, 120)),
             "sex": [{"M": "male", "F": "female"}.get(text.upper()) for text in table["Sex"]],
             "statements": [parsed[text][0] for text in table["AHA_Code"]],
@@ -313,20 +305,6 @@ def _parsed(text: str) -> tuple[list[str], list[str]]:
 
 def _is_modifier(code: str) -> bool:
     return code.isdecimal() and 200 <= int(code) < 500
-
-
-def _read_csv(file: Path, columns: Sequence[str]) -> pd.DataFrame:
-    """`columns` of a table as text without spaces around it; InputError when one is missing or it cannot be read."""
-    import pandas as pd
-
-    try:
-        table = pd.read_csv(file, dtype=str, keep_default_na=False, encoding="utf-8-sig")
-    except (ValueError, OSError) as error:  # the parser's and the decoder's errors are ValueErrors
-        raise InputError(f"{file} cannot be read ({str(error).splitlines()[0]}); get the file again.") from None
-    table.columns = [name.strip() for name in table.columns]
-    if missing := [name for name in columns if name not in table.columns]:
-        raise InputError(f"{file} has no column {', '.join(missing)}; get the file again.")
-    return table[list(columns)].apply(lambda column: column.str.strip())
 
 
 def _key(source: Path, files: dict[str, os.stat_result], bad: str, target: rule.Target, absent: str) -> str:

@@ -12,6 +12,7 @@ import pytest
 from code_tree import exams, row, signal, write_part
 
 from ecglib.datasets import code15, code_tracings
+from ecglib.datasets.folds import deal
 from ecglib.errors import InputError
 from ecglib.leads import LEADS, limb_residual
 from ecglib.signals import resample
@@ -100,7 +101,7 @@ def test_a_patient_stays_in_one_fold(folder):
     cohort = build(folder)
     assert cohort.patients_in_several_folds() == []
     assert cohort.records["fold"].between(1, 10).all()
-    folds = [code_tracings.fold(str(k)) for k in range(5000)]
+    folds = [deal(str(k)) for k in range(5000)]
     assert min(np.bincount(folds)[1:]) > 420  # 500 expected, standard deviation 21
 
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from ptb_xl_tree import ecg
-from scipy.io import savemat
+from scipy.io import loadmat, savemat
 
 from ecglib.datasets import cpsc2018
 from ecglib.errors import InputError
@@ -182,6 +186,42 @@ def test_damaged_files(folder, content, said):
     with pytest.raises(InputError, match=rf"A0003\.mat {said}"):
         build(folder)
     assert os.listdir(folder.parent) == [folder.name]
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize(("sex", "age"), [("Male", 74), ("Female", 49.5), ("F", np.nan), ("", []), ("?", 300)])
+def test_a_record_as_scipy_reads_it(tmp_path, packed, sex, age):
+    file = tmp_path / "A0001.mat"
+    savemat(file, {"ECG": {"sex": sex, "age": age, "data": ecg(1, 700) / 1000}}, do_compression=packed)
+    twin = loadmat(file, squeeze_me=True, struct_as_record=False)["ECG"]
+    signal, years, said = cpsc2018.read_record(file)
+    np.testing.assert_array_equal(signal, twin.data.astype(np.float32))
+    ages = np.atleast_1d(twin.age)
+    np.testing.assert_equal(years, float(ages[0]) if ages.size and 0 <= ages[0] <= 120 else np.nan)
+    assert said == {"Male": "male", "Female": "female", "F": "female"}.get(str(twin.sex))
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory) -> bytes:
+    file = tmp_path_factory.mktemp("cpsc") / "A0001.mat"
+    savemat(file, {"ECG": {"sex": "Male", "age": 74, "data": ecg(1, 20) / 1000}})
+    return file.read_bytes()
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.tuples(st.integers(124, 400), st.integers(0, 255)), min_size=1, max_size=4), st.integers(0, 2**16))
+def test_whatever_is_damaged_ends_in_a_sentence_or_a_record(small, changes, length):
+    content = bytearray(small)
+    for at, byte in changes:
+        content[at] = byte
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "A0001.mat")
+        file.write_bytes(content[: length or None])
+        with suppress(InputError):  # anything else fails, and a crash would end the tests
+            signal, age, _ = cpsc2018.read_record(file)
+            assert len(signal) == 12
+            assert not np.isinf(signal).any()
+            assert np.isnan(age) or 0 <= age <= 120
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import sys
 import numpy as np
 import pytest
 from ptb_xl_tree import ecg, write_record
+from record_files import beats, write_edf, write_wfdb
 
 from ecglib.cohort import Cohort
 from ecglib.datasets import load
@@ -92,6 +93,21 @@ class TestCommand:
             == 0
         )
         assert main(["build", "synthetic", "--to", str(tmp_path / "e"), "--records", "20"]) == 0
+
+    def test_says_so_where_it_is_there_already(self, tmp_path, capsys):
+        words = ["build", "synthetic", "--to", str(tmp_path / "c"), "--records", "20"]
+        assert main(words) == 0
+        assert "holds it already" not in capsys.readouterr().out
+        assert main(words) == 0
+        assert f"{tmp_path / 'c'} holds it already: 20 records of synthetic at 100 Hz" in capsys.readouterr().out
+
+    def test_an_interruption_is_said_without_a_traceback(self, tmp_path, capsys, monkeypatch):
+        def interrupted(*_, **__):
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr("ecglib.datasets.synthetic.build", interrupted)
+        assert main(["build", "synthetic", "--to", str(tmp_path / "c")]) == 130
+        assert capsys.readouterr().err.startswith("interrupted; give the same command again")
 
     def test_verifies(self, tmp_path, capsys):
         folder = tmp_path / "c"
@@ -187,6 +203,17 @@ def test_ones_own_files_are_found_last(tmp_path):
     (tmp_path / "mine" / "r.csv").write_text("\n".join(["time (s)," + lines[0], *seconds]) + "\n")
     cohort = load(tmp_path / "mine", rate=100, cache=tmp_path / "cache", progress=False)
     assert (len(cohort), cohort.leads) == (1, ("I", "II"))
+
+
+def test_edf_beside_wfdb_is_not_passed_over(tmp_path):
+    write_wfdb(tmp_path / "mine" / "a", beats(0, seconds=10))
+    write_edf(tmp_path / "mine" / "b.edf", beats(1, seconds=10))
+    (tmp_path / "mine" / "notes.csv").write_text("")
+    with pytest.raises(InputError, match=r"notes\.csv holds nothing"):
+        load(tmp_path / "mine", rate=100, cache=tmp_path / "cache", progress=False)
+    (tmp_path / "mine" / "notes.csv").unlink()
+    cohort = load(tmp_path / "mine", rate=100, cache=tmp_path / "cache", progress=False)
+    assert cohort.records["record"].tolist() == ["a", "b"]
 
 
 def test_the_2011_challenge_is_known_with_its_quality(shared_data, tmp_path):

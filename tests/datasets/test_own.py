@@ -16,6 +16,7 @@ from record_files import beats, dicom_group, write_csv, write_dicom, write_edf, 
 from ecglib.cohort import Cohort
 from ecglib.datasets import own
 from ecglib.datasets.__main__ import main as command
+from ecglib.datasets.folds import deal
 from ecglib.datasets.own import files as own_files
 from ecglib.datasets.own import frame as own_frame
 from ecglib.datasets.own import reader as own_reader
@@ -428,7 +429,13 @@ class TestATable:
         monkeypatch.setattr(own_frame, "MOST_BYTES", 9000)
         with pytest.raises(InputError, match=r"t\.xlsx unpacks to more than 9,000 bytes; save its sheet as CSV"):
             build(folder, table=folder / "t.xlsx")
-        (folder / "twice.csv").write_text("file,a,a\nr0,1,2\n")
+        (folder.parent / "t.csv").write_text("file,a,a\nr0,1,2\n")
+        with pytest.raises(InputError, match=r"t\.csv has two columns a; rename or remove one"):
+            build(folder, table=folder.parent / "t.csv")
+        for rows in ("r0,P1,\nr1,P2,\n", "r0,P1,0\nr1,P2\n"):  # the first column is no index
+            (folder.parent / "t.csv").write_text(f"file,patient\n{rows}")
+            with pytest.raises(InputError, match=r"t\.csv has more cells in its rows than names in its first line"):
+                build(folder, table=folder.parent / "t.csv")
         frame = pd.DataFrame([["r0", 1, 2]], columns=["file", "a", "a"])
         with pytest.raises(InputError, match="the table has two columns a; rename or remove one"):
             build(folder, table=frame)
@@ -487,7 +494,7 @@ def test_no_patient_is_ever_in_two_folds(patients, by):
     if by == "fold":
         frame["fold"] = [ord(p) for p in patients]
     rows = own_table.read(frame, Columns()).rows
-    folds = rows["fold"] if by else pd.Series([own_table.deal(p) for p in rows["patient"]])
+    folds = rows["fold"] if by else pd.Series([deal(p) for p in rows["patient"]])
     assert pd.Series(folds.to_numpy()).groupby(rows["patient"].to_numpy()).nunique().max() == 1
 
 
@@ -518,6 +525,15 @@ class TestArrays:
         np.testing.assert_array_equal(cohort.labels("labels"), TABLE[["AF", "MI"]])
         assert (cohort.info.name, cohort.info.notes) == ("mine", ())
         cohort.verify()
+
+    @pytest.mark.parametrize("leads", [1, 2, 12])
+    def test_different_records_of_few_leads_are_no_twins(self, tmp_path, leads):
+        """Of 2,000 records with one lead some thirty have the 16-bit checksum of another one."""
+        mv = np.random.default_rng(0).normal(size=(2000, leads, 8))
+        assert not [note for note in self.make(tmp_path, mv, leads=LEADS[:leads]).info.notes if "another one" in note]
+        mv[7] = mv[1999]
+        notes = self.make(tmp_path, mv, "d", leads=LEADS[:leads]).info.notes
+        assert [note[:40] for note in notes if "another one" in note] == ["1 record with the signal of another one "]
 
     def test_the_least_that_is_needed(self, tmp_path):
         cohort = self.make(tmp_path)

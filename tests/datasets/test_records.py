@@ -8,6 +8,7 @@ import warnings
 from datetime import datetime
 
 import numpy as np
+import pandas as pd
 import pytest
 import scipy.io
 from hypothesis import HealthCheck, given, settings
@@ -325,6 +326,24 @@ class TestCsv:
         record = read_record(tmp_path / "r.csv")
         assert record.rate == rate
         np.testing.assert_allclose(record.signal, [[0, 0.1, 0.2, 0.3, 0.4]], atol=1e-6)
+
+    @pytest.mark.parametrize("index", [False, True])
+    def test_numbered_columns_are_no_sample(self, tmp_path, index):
+        pd.DataFrame(MV.T).to_csv(tmp_path / "r.csv", index=index)
+        record = read_record(tmp_path / "r.csv", **GIVEN)
+        np.testing.assert_allclose(record.signal, MV, rtol=1e-6)
+        with pytest.raises(InputError, match=r"names none of the twelve leads \(0, 1, 2"):
+            read_record(tmp_path / "r.csv", rate=250, unit="mV")
+
+    def test_columns_of_no_lead_may_hold_anything(self, tmp_path):
+        frame = pd.DataFrame({"who": ["Anna", ""] * (MV.shape[1] // 2), "V1": MV[6], "note": "NORM", "II": MV[1]})
+        frame.to_csv(tmp_path / "r.csv", index=False)
+        record = read_record(tmp_path / "r.csv", rate=250, unit="mV")
+        assert record.leads == ("V1", "II")
+        np.testing.assert_allclose(record.signal, MV[[6, 1]], rtol=1e-6)
+        frame.assign(II=["x", *MV[1, 1:]]).to_csv(tmp_path / "r.csv", index=False)
+        with pytest.raises(InputError, match=r"has 'x' in column 4 of sample 1, which is no number"):
+            read_record(tmp_path / "r.csv", rate=250, unit="mV")
 
     def test_rounded_times_give_a_whole_rate(self, tmp_path):
         """At 360 Hz times in ms step by 2 and 3."""

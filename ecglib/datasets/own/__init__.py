@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
@@ -24,11 +24,12 @@ from typing import TYPE_CHECKING, Any, get_args
 from ecglib.cohort import Cohort
 from ecglib.cohort_write import reuse
 from ecglib.datasets import rule
+from ecglib.datasets.folds import deal
 from ecglib.datasets.own import table as own_table
 from ecglib.datasets.own.arrays import from_arrays, nameless
 from ecglib.datasets.own.files import Found, find, match
 from ecglib.datasets.own.reader import SCALE, Choice, Reader, Row, read, units_of
-from ecglib.datasets.own.table import Table, deal
+from ecglib.datasets.own.table import Table
 from ecglib.datasets.parts import build_parts
 from ecglib.datasets.quality import Bad, count
 from ecglib.datasets.records import FORMATS
@@ -45,9 +46,13 @@ VERSION = 1
 """Of this builder; part of the key, so that a change of its rules builds anew."""
 
 
-def found(source: Path) -> bool:
-    """Whether `source` holds files of ECGs that may be anybody's: to be asked last, after every data set and WFDB."""
-    suffixes = set(FORMATS) - {".hea", ".dat", ".txt"}
+def found(source: Path, kinds: Collection[str] = ("edf", "dicom", "csv", "array")) -> bool:
+    """Whether `source` holds files of ECGs that may be anybody's: to be asked last, after every data set.
+
+    Args:
+        kinds: of which readers (`FORMATS`); beside WFDB, a .csv may be a table and a .mat is often a signal file.
+    """
+    suffixes = {suffix for suffix, kind in FORMATS.items() if kind in kinds} - {".txt"}
     return source.is_dir() and any(
         file.suffix.lower() in suffixes and not file.name.startswith(".") for file in source.rglob("*")
     )

@@ -15,8 +15,9 @@ import numpy as np
 from ecglib.cohort import Cohort
 from ecglib.datasets import rule
 from ecglib.datasets.about import About
+from ecglib.datasets.folds import deal
 from ecglib.datasets.own import table as own_table
-from ecglib.datasets.own.table import Columns, Table, deal
+from ecglib.datasets.own.table import Columns, Table
 from ecglib.datasets.parts import Raw, build_parts
 from ecglib.datasets.quality import Bad
 from ecglib.datasets.records import implausible

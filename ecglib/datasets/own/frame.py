@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import csv
+import warnings
 import zipfile
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,14 +49,21 @@ def open_table(table: str | Path | pd.DataFrame) -> pd.DataFrame:
 def _csv(path: Path) -> pd.DataFrame:
     import pandas as pd
 
-    options = {"dtype": str, "keep_default_na": False, "skipinitialspace": True}
+    options = {"dtype": str, "keep_default_na": False, "skipinitialspace": True, "index_col": False}
     with open(path, "rb") as file:
-        head = file.read(4096).split(b"\n")[0]
+        head = file.readline(1 << 16)
     separator = max(b"\t;,", key=head.count)  # of equals the first: a tab is never part of a name
-    try:
-        return pd.read_csv(path, sep=chr(separator), encoding="utf-8-sig", **options)
-    except UnicodeDecodeError:
-        return pd.read_csv(path, sep=chr(separator), encoding="latin1", **options)
+    names = next(csv.reader([head.decode("utf-8-sig", "replace").strip()], delimiter=chr(separator)), [])
+    if twice := [name for name, times in Counter(map(str.strip, names)).items() if name and times > 1]:
+        raise InputError(f"{path} has two columns {twice[0]}; rename or remove one.")  # pandas would rename the second
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", pd.errors.ParserWarning)
+        try:
+            return pd.read_csv(path, sep=chr(separator), encoding="utf-8-sig", **options)
+        except UnicodeDecodeError:
+            return pd.read_csv(path, sep=chr(separator), encoding="latin1", **options)
+        except pd.errors.ParserWarning:  # without index_col pandas would silently take the first column for an index
+            raise InputError(f"{path} has more cells in its rows than names in its first line; name each.") from None
 
 
 def _xlsx(path: Path) -> pd.DataFrame:

@@ -44,11 +44,11 @@ def _marks(frame: pd.DataFrame, column: str) -> list[bool]:
     values = {"1": True, "1.0": True, "true": True, "yes": True, "0": False, "0.0": False, "false": False, "no": False}
     marks = []
     for row, value in enumerate(frame[column], 1):
-        text = cell(value).lower()
-        if text not in values:
+        text = cell(value)
+        if text.lower() not in values:
             what = f"{text!r}" if text else "an empty cell"
             raise InputError(f"has {what} in row {row} of the class {column}; give 0 or 1.")
-        marks.append(values[text])
+        marks.append(values[text.lower()])
     return marks
 
 

@@ -12,8 +12,8 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from ecglib.datasets import rule
+from ecglib.datasets.folds import deal
 from ecglib.datasets.own.files import Found
-from ecglib.datasets.own.table import deal
 from ecglib.datasets.parts import Raw
 from ecglib.datasets.records import Signal, read_record
 from ecglib.datasets.segments import Segments

@@ -6,12 +6,12 @@ Columns are found by name (`SYNONYMS`) unless they are named. Labels stand eithe
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ecglib.datasets.folds import deal
 from ecglib.datasets.own.frame import cell, open_table
 from ecglib.datasets.own.labels import labels_of
 from ecglib.datasets.quality import count
@@ -110,11 +110,6 @@ def read(table: str | Path | pd.DataFrame, columns: Columns, *, files: bool = Tr
         return _checked(frame, columns, files)
     except InputError as error:
         raise InputError(f"{name} {error}") from None
-
-
-def deal(patient: str, folds: int = 10) -> int:
-    """A fold from 1 to `folds` by the patient's checksum: the same on every machine and in every run."""
-    return zlib.crc32(patient.encode()) % folds + 1
 
 
 def _checked(frame: pd.DataFrame, columns: Columns, files: bool) -> Table:

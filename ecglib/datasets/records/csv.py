@@ -1,9 +1,10 @@
 """One CSV or TSV file as :class:`Channels`: a row a sample, a column a lead, their names in a header row.
 
 What is understood: commas, semicolons, tabs or blanks between cells; a decimal comma (except between commas); units in
-the header ("I (mV)", "V1 [uV]") or in a row of their own below it; a time column in s, ms or as a clock, from which the
-rate is taken; lines that begin with #; UTF-8, UTF-16 with a mark, or Latin-1. An empty cell is a missing sample, any
-other that is no number is an error.
+the header ("I (mV)", "V1 [uV]") or in a row of their own below it; a header that only numbers the columns (0, 1, ...:
+pandas); a time column in s, ms or as a clock, from which the rate is taken; lines that begin with #; UTF-8, UTF-16 with
+a mark, or Latin-1. In a lead's column an empty cell is a missing sample, any other that is no number is an error;
+columns of no lead may hold anything.
 """
 
 from __future__ import annotations
@@ -48,10 +49,10 @@ def read(path: Path, choose: Choose) -> Channels:
     cells = _cells(head[0][1], separator)
     if len(cells) > _MOST_COLUMNS:
         raise InputError(f"has {len(cells):,} columns; a row a sample and a column a lead are needed.")
-    if all(_is_number(cell, comma) for cell in cells):
-        values = _numbers(text, separator, comma, head[0][0], len(cells), None)
+    if all(_is_number(cell, comma) for cell in cells) and not _numbered(cells):
         positions, leads, notes = choose(None, len(cells))
-        return Channels(leads, list(values.T[positions]), [""] * len(leads), [None] * len(leads), notes=notes)
+        values = _numbers(text, separator, comma, head[0][0], len(cells), positions)
+        return Channels(leads, list(values.T), [""] * len(leads), [None] * len(leads), notes=notes)
     below = _cells(head[1][1], separator) if len(head) > 1 else []
     below = below if len(below) == len(cells) and any(below) and all(map(_is_unit, below)) else None
     names, units = _header(cells, below)
@@ -59,9 +60,10 @@ def read(path: Path, choose: Choose) -> Channels:
     columns = [k for k, name in enumerate(names) if k != time and name.lower() not in _COUNTERS]
     positions, leads, notes = choose([names[k] for k in columns], len(columns))
     kept = [columns[k] for k in positions]
-    values = _numbers(text, separator, comma, (head[0] if below is None else head[1])[0] + 1, len(cells), time)
-    rate = None if time is None else _rate(values[:, time], _seconds_per(names[time], units[time]))
-    signals = list(values.T[kept])  # (T, columns) -> L x (T,)
+    skip = (head[0] if below is None else head[1])[0] + 1
+    values = _numbers(text, separator, comma, skip, len(cells), kept, time)
+    rate = None if time is None else _rate(values[:, -1], _seconds_per(names[time], units[time]))
+    signals = list(values.T[: len(kept)])  # (T, L or L + 1) -> L x (T,)
     return Channels(leads, signals, [units[k] for k in kept], [rate] * len(kept), notes=notes)
 
 
@@ -106,6 +108,13 @@ def _is_number(cell: str, comma: bool) -> bool:
     return True
 
 
+def _numbered(cells: Sequence[str]) -> bool:
+    """Whether a row is 0, 1, 2, ..., as pandas writes above an array whose columns have no names; an index before them
+    has no name either."""
+    numbers = cells[1:] if cells[0] == "" else cells
+    return len(numbers) > 2 and list(numbers) == [str(k) for k in range(len(numbers))]
+
+
 def _is_unit(cell: str) -> bool:
     plain = cell.strip("[]() ").lower()
     return plain in _NO_UNIT or plain in _SECONDS or millivolts(plain) is not None
@@ -122,8 +131,10 @@ def _header(cells: Sequence[str], below: Sequence[str] | None) -> tuple[list[str
     return names, units
 
 
-def _numbers(text: str, separator: str, comma: bool, skip: int, columns: int, time: int | None) -> np.ndarray:
-    """(T, columns) float64; what stands in the column `time` may be a clock's."""
+def _numbers(
+    text: str, separator: str, comma: bool, skip: int, columns: int, kept: Sequence[int], time: int | None = None
+) -> np.ndarray:
+    """(T, L) float64 of the columns `kept`, and behind them `time` (T, L + 1) where there is one, maybe a clock's."""
     import pandas as pd
 
     with reading("CSV"):
@@ -136,14 +147,13 @@ def _numbers(text: str, separator: str, comma: bool, skip: int, columns: int, ti
         raise InputError("holds a header and no samples; export it again.")
     if time is not None and frame[time].dtype.kind not in "iuf":
         frame[time] = _clock(frame[time])
+    frame = frame[[*kept, *([] if time is None else [time])]]
     values = frame.apply(pd.to_numeric, errors="coerce")
     wrong = (frame.notna() & values.isna()).to_numpy()
     if wrong.any():
         row, column = np.argwhere(wrong)[0]
-        raise InputError(
-            f"has {str(frame.iat[row, column])[:40]!r} in column {column + 1} of sample {row + 1:,}, which is no "
-            f"number; correct it."
-        )
+        what, where = str(frame.iat[row, column])[:40], frame.columns[column] + 1
+        raise InputError(f"has {what!r} in column {where} of sample {row + 1:,}, which is no number; correct it.")
     return values.to_numpy(np.float64, na_value=np.nan)
 
 

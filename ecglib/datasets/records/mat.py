@@ -1,4 +1,4 @@
-"""The plain matrices of a MATLAB file, versions 4 and 5 to 7: numbers and text, never an object.
+"""The plain matrices of a MATLAB file, versions 4 and 5 to 7, and those in a struct: numbers and text, never an object.
 
 Version 4 goes through scipy. Versions 5 to 7 are read here: scipy 1.17's reader of them is compiled, and ends the whole
 process with a segmentation fault on some damaged files. Source: MathWorks, MAT-File Format, chapter 1 (level 5).
@@ -20,7 +20,8 @@ from ecglib.errors import InputError
 MOST_UNPACKED = 2 << 30
 _TYPES = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8"}
 _TEXTS = {1: "latin1", 2: "latin1", 4: "utf-16", 16: "utf-8", 17: "utf-16", 18: "utf-32"}
-_MATRIX, _COMPRESSED, _CHAR = 14, 15, 4
+_MATRIX, _COMPRESSED = 14, 15
+_STRUCT, _CHAR = 2, 4
 _CLASSES = {1: "cell", 2: "struct", 3: "object", 5: "sparse", 16: "function", 17: "opaque"}
 
 
@@ -36,6 +37,28 @@ def read(path: Path) -> dict[str, np.ndarray]:
         kinds = ", ".join(sorted(others)) or "nothing"
         raise InputError(f"holds {kinds} and no plain array; save the signal as a matrix of the name 'signal'.")
     return found
+
+
+def read_struct(content: bytes, name: str) -> dict[str, np.ndarray]:
+    """{field: array} of the plain matrices in the 1 x 1 struct `name` of a file of version 5 to 7.
+
+    Raises:
+        ValueError, or what else a damaged file makes: there is no such struct, or it cannot be read.
+    """
+    order = _order(content)
+    for body in _matrices(content, order):
+        parts = _elements(body, order)
+        (_, flags), (_, shape), (_, own) = next(parts), next(parts), next(parts)
+        if flags[0 if order == "<" else 3] != _STRUCT or own.decode("latin1") != name:
+            continue
+        if prod(np.frombuffer(shape, f"{order}i4").tolist()) != 1:
+            raise ValueError(f"{name} is no single struct")
+        (_, width), (_, names) = next(parts), next(parts)
+        each = struct.unpack(f"{order}i", width)[0]
+        fields = [names[at : at + each].split(b"\0")[0].decode("latin1") for at in range(0, len(names), each)]
+        values = [_matrix(inner, order)[1] for kind, inner in parts if kind == _MATRIX]
+        return {field: value for field, value in zip(fields, values, strict=True) if not isinstance(value, str)}
+    raise ValueError(f"it holds no struct {name}")
 
 
 def bounded(size: int) -> None:
@@ -55,21 +78,32 @@ def _level_4(path: Path) -> tuple[dict[str, np.ndarray], set[str]]:
 
 def _level_5(content: bytes) -> tuple[dict[str, np.ndarray], set[str]]:
     """The arrays, and the kinds of what else there is."""
-    if content[126:128] not in (b"IM", b"MI"):
-        raise ValueError("no MATLAB file")
-    order = "<" if content[126:128] == b"IM" else ">"
+    order = _order(content)
     found: dict[str, np.ndarray] = {}
     others: set[str] = set()
+    for body in _matrices(content, order):
+        name, value = _matrix(body, order)
+        if isinstance(value, str):
+            others.add(value)
+        elif not name.startswith("__"):
+            found[name] = value
+    return found, others
+
+
+def _order(content: bytes) -> str:
+    """ "<" or ">", the order of bytes that the file's header says."""
+    if content[126:128] not in (b"IM", b"MI"):
+        raise ValueError("no MATLAB file")
+    return "<" if content[126:128] == b"IM" else ">"
+
+
+def _matrices(content: bytes, order: str) -> Iterator[bytes]:
+    """The matrices of a file, unpacked."""
     for kind, body in _elements(content[128:], order):
         if kind == _COMPRESSED:
             kind, body = _unpacked(body, order)
         if kind == _MATRIX:
-            name, value = _matrix(body, order)
-            if isinstance(value, str):
-                others.add(value)
-            elif not name.startswith("__"):
-                found[name] = value
-    return found, others
+            yield body
 
 
 def _elements(content: bytes, order: str) -> Iterator[tuple[int, bytes]]:
@@ -103,6 +137,8 @@ def _unpacked(body: bytes, order: str) -> tuple[int, bytes]:
 
 def _matrix(body: bytes, order: str) -> tuple[str, np.ndarray | str]:
     """Name and values of a matrix, or instead of these what else it is."""
+    if not body:  # an empty matrix in a struct may be so short
+        return "", np.empty((0, 0))
     parts = _elements(body, order)
     (_, flags), (_, shape), (_, name) = next(parts), next(parts), next(parts)
     bits = struct.unpack_from(f"{order}I", flags)[0]
