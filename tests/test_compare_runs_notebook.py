@@ -98,7 +98,7 @@ def test_the_tables_hold_what_the_report_shows(smoke):
         assert f"{row.value:.3f} [{row.low:.3f}, {row.high:.3f}]" in text
         assert row.label.replace("_", r"\_") in latex
     assert "Worse than **teacher" in text
-    assert "page 3x4+II | lead I, superclass" in text or "lead I, superclass | " in text
+    assert "page 3x4+II | superclass, folds 1-8/9/10" in text, "both protocols are named"
 
 
 def test_the_report_can_be_sent(smoke):
