@@ -4,9 +4,9 @@
     python -m ecglib.references lead_kd          one of them
 
 A reference is the notebook with the parameters of its preset `smoke`, executed twice. Cells whose tables came out alike
-both times keep them and are tagged `nbval-check-output`; a table that differs (times, memory) and everything else
-(pictures, words) is left out: nbval runs those cells and asks only that they do not fail. Numbers are compared to the
-second decimal (`SANITISE`).
+both times keep them, with the words beside them, and are tagged `nbval-check-output`; a table that differs (times,
+memory) and everything else (pictures, printed lines) is left out: nbval runs those cells and asks only that they do not
+fail. Numbers are compared to the second decimal (`SANITISE`).
 
 The trainings behind those tables end in other last digits on another kind of processor, whose libraries add in another
 order. So both the making and the comparing take the arithmetic that every x86-64 machine of the last ten years has
@@ -94,10 +94,11 @@ def reduced(first: Any, second: Any) -> Any:
             cell.metadata.pop(key, None)
         if cell.cell_type != "code":
             continue
-        tables, others = _tables(cell), _tables(again)
-        alike = bool(tables) and tables == others and len(tables) == len(cell.outputs)
+        shown, others = _shown(cell), _shown(again)
+        tables = any("<table" in "".join(each.get("text/html", "")) for each in shown)
+        alike = tables and shown == others and len(shown) == len(cell.outputs)
         if tables and not alike:
-            print(f"cell {number}: its tables are left out, as they differ or stand beside others", file=sys.stderr)
+            print(f"cell {number}: its tables are left out, as they differ or stand beside pictures", file=sys.stderr)
         cell.outputs = cell.outputs if alike else []
         cell.execution_count = 1 if alike else None  # nbval takes a cell without one for a cell that did not run
         for output in cell.outputs:
@@ -109,11 +110,10 @@ def reduced(first: Any, second: Any) -> Any:
     return made
 
 
-def _tables(cell: Any) -> list[Any]:
-    """What nbval would compare of a cell's outputs that hold a table: their data."""
-    return [
-        output["data"] for output in cell.outputs if "<table" in "".join(output.get("data", {}).get("text/html", ""))
-    ]
+def _shown(cell: Any) -> list[Any]:
+    """What nbval would compare of a cell's outputs: the data of those that are no pictures and no printed lines."""
+    every = [output.get("data", {}) for output in cell.outputs]
+    return [data for data in every if data and not any(kind.startswith("image/") for kind in data)]
 
 
 def main(arguments: list[str] | None = None) -> int:

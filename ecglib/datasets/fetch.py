@@ -108,7 +108,7 @@ def _body(entry: Entry, part: Path, have: int, ways: Ways) -> None:
             raise _Again("has another length than before") from None
         if error.code in (408, 429) or error.code >= 500:
             wait = error.headers.get("Retry-After") or ""
-            raise _Again(f"answers {error.code}", float(wait) if wait.isdigit() else 0.0) from None
+            raise _Again(f"answers {error.code}", float(wait) if wait.isascii() and wait.isdecimal() else 0.0) from None
         raise InputError(f"{entry.url} cannot be had (the server answers {error.code}); look at its page.") from None
     except (OSError, http.client.HTTPException) as error:
         if "CERTIFICATE_VERIFY_FAILED" in str(error):

@@ -152,7 +152,7 @@ def parse(text: str, file: str) -> tuple[Layout | None, list[str], list[int]]:
     first, _, rest = text.partition("\n")
     record = tuple(first.split())
     tokens = rest.partition("\n#")[0].split()  # comments come last
-    if len(record) < 2 or not record[1].isdigit():
+    if len(record) < 2 or not (record[1].isascii() and record[1].isdecimal()):
         if text.lstrip().startswith("#"):
             return None, [], []
         raise InputError(f"{file} is no WFDB header; get the file again.")
