@@ -20,3 +20,10 @@ def nearest(name: object, choices: Iterable[object]) -> str:
     if close:
         return f" Did you mean {close[0]!r}?"
     return f" The choices are {', '.join(names)}." if 0 < len(names) <= 20 else ""
+
+
+def one_of(what: str, value: object, choices: Iterable[object]) -> None:
+    """InputError where `value`, given for the option `what`, is none of `choices`."""
+    choices = tuple(choices)
+    if value not in choices:
+        raise InputError(f"{what} is {value!r}.{nearest(value, choices)}")

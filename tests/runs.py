@@ -6,6 +6,8 @@ from functools import partial
 
 from where import REPO
 
+from ecglib import results
+
 LONGEST_S = 580
 """Below pytest's own limit, so that what the run said is seen."""
 
@@ -24,3 +26,18 @@ def run(notebook, out, *more, preset="smoke"):
 def of(notebook):
     """(command, run) of one notebook."""
     return partial(command, notebook), partial(run, notebook)
+
+
+def quick(notebook, out, *parameters, preset="smoke"):
+    """The finished process of a run on one thread with these "name=value"."""
+    words = [word for each in parameters for word in ("-p", each)]
+    return run(notebook, out, "--cpu-threads", "1", *words, preset=preset)
+
+
+def whole(out):
+    """The run in `out`, which must be complete with every check in its box holding, but for uncommitted code."""
+    record = results.read(out)
+    assert record.status == "complete"
+    checks = {check["name"]: check for check in record.record["checks"]}
+    assert all(check["ok"] in (True, None) for name, check in checks.items() if name != "Code committed"), checks
+    return record

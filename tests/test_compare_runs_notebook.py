@@ -3,12 +3,11 @@
 import json
 import os
 import re
-import subprocess
-import sys
 
 import numpy as np
 import pandas as pd
 import pytest
+import runs
 from where import REPO
 
 from ecglib import results
@@ -17,9 +16,7 @@ GALLERY = REPO / "reports" / "gallery"
 
 
 def run(out, *more, notebook="compare_runs", preset="smoke"):
-    command = [sys.executable, "-m", "ecglib.run", notebook, "--preset", preset, "--out", str(out)]
-    words = ["--cpu-threads", "1", *(word for each in more for word in ("-p", each))]
-    return subprocess.run(command + words, cwd=REPO, capture_output=True, text=True, timeout=600)
+    return runs.quick(notebook, out, *more, preset=preset)
 
 
 @pytest.fixture(scope="module")
@@ -38,16 +35,8 @@ def text_of(out):
     return "\n".join(part if isinstance(part, str) else "".join(part) for part in parts)
 
 
-def whole(out):
-    record = results.read(out)
-    assert record.status == "complete"
-    checks = {check["name"]: check for check in record.record["checks"]}
-    assert all(check["ok"] in (True, None) for name, check in checks.items() if name != "Code committed"), checks
-    return record
-
-
 def test_the_run_is_whole_and_leaves_its_tables(smoke):
-    record = whole(smoke)
+    record = runs.whole(smoke)
     assert {path.name for path in (smoke / "tables").iterdir()} == {
         "metrics.csv", "pooled.csv", "paired.csv", "costs.csv", "curves.csv", "comparison_1.tex"
     }  # fmt: skip
@@ -124,7 +113,7 @@ def test_fresh_runs_of_two_seeds_are_pooled(tmp_path):
     out = tmp_path / "compared"
     done = run(out, f"runs=[{os.path.relpath(tmp_path, REPO)}/lead_kd/*]", "models=[]", "reference=BCE")
     assert done.returncode == 0, done.stdout + done.stderr
-    whole(out)
+    runs.whole(out)
     pooled = pd.read_csv(out / "tables" / "pooled.csv").query("`class` == 'macro'").set_index("label")
     assert set(pooled["seeds"]) == {"0 1"}
     assert set(pooled.index) == {"teacher", "BCE", "BCE+MKD", "BCE+CLT", "BCE+MKD+CLT"}

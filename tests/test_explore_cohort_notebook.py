@@ -2,6 +2,7 @@
 
 import json
 import re
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -13,9 +14,7 @@ from ecglib import cohort as cohorts
 from ecglib import datasets, heart_rate, results
 from ecglib.datasets import synthetic
 
-
-def run(out, *more):
-    return runs.run("explore_cohort", out, "--cpu-threads", "1", *(word for each in more for word in ("-p", each)))
+run = partial(runs.quick, "explore_cohort")
 
 
 @pytest.fixture(scope="module")
@@ -26,13 +25,6 @@ def smoke(tmp_path_factory):
     return out
 
 
-def whole(out):
-    record = results.read(out)
-    assert record.status == "complete"
-    checks = {check["name"]: check for check in record.record["checks"]}
-    assert all(check["ok"] in (True, None) for name, check in checks.items() if name != "Code committed"), checks
-
-
 def seen(out):
     """Kinds of everything that the executed notebook shows."""
     cells = json.loads((out / "executed.ipynb").read_text())["cells"]
@@ -40,7 +32,7 @@ def seen(out):
 
 
 def test_the_run_is_whole_and_keeps_what_makes_sense_here(smoke):
-    whole(smoke)
+    runs.whole(smoke)
     there = {path.name for path in smoke.iterdir()}
     assert {"metrics.json", "data.json", "report.html"} <= there
     assert not {"predictions.parquet", "history.csv", "model", "checkpoints"} & there
@@ -100,7 +92,7 @@ def poor(tmp_path):
 def test_poor_data_are_shown_as_they_are_and_a_batch_run_holds_no_dead_widget(poor, tmp_path):
     done = run(tmp_path / "out", f"data={poor}", "progress=bar")
     assert done.returncode == 0, done.stdout + done.stderr
-    whole(tmp_path / "out")
+    runs.whole(tmp_path / "out")
     assert not any("widget" in kind for kind in seen(tmp_path / "out"))
     page = (tmp_path / "out" / "report.html").read_text()
     assert "in several folds: 1</strong> (p0)" in page
@@ -132,7 +124,7 @@ def test_real_records_of_two_kinds_side_by_side(shared_data, tmp_path):
         tmp_path / "out", f"data={shared_data / 'ludb'}", "task=rhythm", f"compare_with={shared_data / 'ptb-xl-raw'}"
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    whole(tmp_path / "out")
+    runs.whole(tmp_path / "out")
     rates = results.read(tmp_path / "out").metrics.query("metric == 'heart_rate_median'").set_index(["data", "class"])
     assert rates.loc[("ludb, nominal voltages", "Sinus bradycardia"), "value"] < 60
     assert rates.loc[("ptb-xl", "SBRAD"), "value"] < 60

@@ -1,6 +1,7 @@
 """The notebook that reads one ECG: with a network of its own, with saved ones, and given what it cannot read."""
 
 import json
+from functools import partial
 
 import numpy as np
 import pytest
@@ -18,8 +19,7 @@ from ecglib.signals import Standardise
 CLASSES = ["CD", "HYP", "MI", "NORM", "STTC"]
 
 
-def run(out, *more):
-    return runs.run("read_one_ecg", out, "--cpu-threads", "1", *(word for each in more for word in ("-p", each)))
+run = partial(runs.quick, "read_one_ecg")
 
 
 @pytest.fixture(scope="module")

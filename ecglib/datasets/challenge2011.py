@@ -25,7 +25,7 @@ import re
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 
@@ -35,10 +35,10 @@ from ecglib.datasets import rule, wfdb_files, wfdb_folder
 from ecglib.datasets.about import NOT_CHECKED, About
 from ecglib.datasets.folds import deal
 from ecglib.datasets.parts import Raw, build_parts
-from ecglib.datasets.quality import Bad, count
+from ecglib.datasets.quality import Absent, Bad, count
 from ecglib.datasets.segments import Segments
 from ecglib.datasets.wfdb_folder import Limb
-from ecglib.errors import InputError, nearest
+from ecglib.errors import InputError, nearest, one_of
 from ecglib.leads import LEADS, derive_limb
 
 if TYPE_CHECKING:
@@ -54,7 +54,6 @@ SECONDS = 10  # of every record
 BEYOND = 5  # mV: where amplifiers saturate and hearts do not reach
 SCALE = 0.005  # mV per count where the files' own cannot be kept
 CHUNK = 64
-Absent = Literal["refuse", "skip"]
 _AGE = re.compile(r"^#.*?\bage\b\W*(\d+(?:\.\d+)?)", re.IGNORECASE | re.MULTILINE)
 _SEX = re.compile(r"^#.*?\b(?:sex|gender)\b\W*([mf])", re.IGNORECASE | re.MULTILINE)
 
@@ -183,10 +182,8 @@ class _Reader:
 
 def _target(rate: int, seconds: float, longer: rule.Longer, limb: Limb, absent: Absent) -> rule.Target:
     """The options that say what is wanted, checked."""
-    if absent not in ("refuse", "skip"):
-        raise InputError(f"absent is {absent!r}.{nearest(absent, ('refuse', 'skip'))}")
-    if limb not in ("recorded", "derived"):
-        raise InputError(f"limb is {limb!r}.{nearest(limb, ('recorded', 'derived'))}")
+    one_of("absent", absent, get_args(Absent))
+    one_of("limb", limb, get_args(Limb))
     target = rule.Target(rate, seconds, longer=longer)
     if seconds is None or seconds > SECONDS:
         raise InputError(f"seconds is {seconds!r}, but the records of this challenge are 10 s long; give 10 or less.")

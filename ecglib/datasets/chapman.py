@@ -23,7 +23,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 
@@ -31,11 +31,11 @@ from ecglib.cohort import Cohort
 from ecglib.cohort_write import reuse
 from ecglib.datasets import rule, wfdb_files
 from ecglib.datasets.about import About
-from ecglib.datasets.chapman_files import CONDITIONS, RHYTHMS, TABLE, Absent, listed, read_csv, unnamed
+from ecglib.datasets.chapman_files import CONDITIONS, RHYTHMS, TABLE, listed, read_csv, unnamed
 from ecglib.datasets.parts import Raw, build_parts
-from ecglib.datasets.quality import Bad, count
+from ecglib.datasets.quality import Absent, Bad, count
 from ecglib.datasets.segments import Segments
-from ecglib.errors import InputError, nearest
+from ecglib.errors import InputError, one_of
 from ecglib.leads import LEADS
 
 if TYPE_CHECKING:
@@ -183,8 +183,7 @@ class _Reader:
 
 def _target(rate: int, seconds: float, longer: rule.Longer, shorter: rule.Shorter, absent: Absent) -> rule.Target:
     """The options that say what is wanted, checked."""
-    if absent not in ("refuse", "skip"):
-        raise InputError(f"absent is {absent!r}.{nearest(absent, ('refuse', 'skip'))}")
+    one_of("absent", absent, get_args(Absent))
     target = rule.Target(rate, seconds, longer=longer, shorter=shorter)
     if seconds is None or seconds > LENGTH / RATE:
         raise InputError(f"seconds is {seconds!r}, but the records of Chapman-Shaoxing are 10 s long; give 10 or less.")
@@ -193,8 +192,7 @@ def _target(rate: int, seconds: float, longer: rule.Longer, shorter: rule.Shorte
 
 def _files(source: Path, signals: Signals) -> dict[str, os.stat_result]:
     """{path: its facts} of the folder's CSV files, by name; one look at the folder, not one for each record."""
-    if signals not in FOLDERS:
-        raise InputError(f"signals is {signals!r}.{nearest(signals, FOLDERS)}")
+    one_of("signals", signals, FOLDERS)
     if not (source / TABLE).is_file():
         what = f"has no {TABLE}" if source.is_dir() else "is no folder"
         raise InputError(f"{source} {what}; give the folder of Chapman-Shaoxing that holds it.")

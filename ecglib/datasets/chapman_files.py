@@ -8,12 +8,13 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ecglib.datasets import spreadsheet, wfdb_files
 from ecglib.datasets.folds import deal
+from ecglib.datasets.quality import Absent
 from ecglib.errors import InputError, nearest
 from ecglib.leads import LEADS
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 TABLE, CONDITIONS = "Diagnostics.xlsx", "ConditionNames.xlsx"
-Absent = Literal["refuse", "skip"]
 MEASURED = {
     "VentricularRate": "ventricular_rate", "AtrialRate": "atrial_rate",  # beats a minute
     "QRSDuration": "qrs_duration", "QTInterval": "qt_interval", "QTCorrected": "qt_corrected",  # ms

@@ -23,7 +23,7 @@ import json
 import os
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 
@@ -35,8 +35,8 @@ from ecglib.datasets.code_tracings import CODES, LENGTH, NONE, RATE, UNIT_MV, Re
 from ecglib.datasets.csv_table import read_csv
 from ecglib.datasets.folds import deal
 from ecglib.datasets.parts import build_parts
-from ecglib.datasets.quality import Bad, count
-from ecglib.errors import InputError, nearest
+from ecglib.datasets.quality import Absent, Bad, count
+from ecglib.errors import InputError, one_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -48,7 +48,6 @@ TABLE = "exams.csv"
 NORMAL = "normal_ecg"
 COLUMNS = ("exam_id", "age", "is_male", *CODES, "patient_id", "trace_file")
 FURTHER, DEATH = ("nn_predicted_age", "timey"), "death"
-Absent = Literal["refuse", "skip"]
 
 ABOUT = About(
     name="code15",
@@ -232,8 +231,7 @@ def _plan(source: Path, absent: Absent) -> tuple[list[Unit], list[str], bool]:
 
 def _key(source: Path, target: rule.Target, bad: str, absent: str, unit_mv: float) -> str:
     """Folder, table, sizes and times of the parts, options, builder."""
-    if absent not in ("refuse", "skip"):
-        raise InputError(f"absent is {absent!r}.{nearest(absent, ('refuse', 'skip'))}")
+    one_of("absent", absent, get_args(Absent))
     code_tracings.check_unit(unit_mv)
     options = [target.rate, target.seconds, target.longer, target.shorter, bad, absent, unit_mv]
     if not (source / TABLE).is_file():

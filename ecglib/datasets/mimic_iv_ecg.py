@@ -26,9 +26,9 @@ from ecglib.cohort_write import reuse
 from ecglib.datasets import rule, wfdb_files
 from ecglib.datasets.about import About
 from ecglib.datasets.folds import deal
-from ecglib.datasets.mimic_tables import INTERVALS, MACHINE, TABLE, Absent, Machine, listed
+from ecglib.datasets.mimic_tables import INTERVALS, MACHINE, TABLE, Machine, listed
 from ecglib.datasets.parts import Raw, build_parts
-from ecglib.datasets.quality import Bad, count
+from ecglib.datasets.quality import Absent, Bad, count
 from ecglib.datasets.segments import Segments
 from ecglib.errors import InputError
 from ecglib.leads import LEADS, indices

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 
-from ecglib.datasets.quality import count
-from ecglib.errors import InputError, nearest
+from ecglib.datasets.quality import Absent, count
+from ecglib.errors import InputError, one_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,15 +23,13 @@ INTERVALS = (
 )  # fmt: skip
 NO_VALUE = 29999
 """What stands in INTERVALS where the machine measured nothing."""
-Absent = Literal["refuse", "skip"]
 
 
 def listed(source: Path, absent: Absent) -> tuple[pd.DataFrame, int]:
     """The records to read, in the order of record_list.csv, and how many of it are not there and left out."""
     import pandas as pd
 
-    if absent not in ("refuse", "skip"):
-        raise InputError(f"absent is {absent!r}.{nearest(absent, ('refuse', 'skip'))}")
+    one_of("absent", absent, get_args(Absent))
     if not (source / TABLE).is_file() or not (source / MACHINE).is_file():
         what = f"has no {TABLE} or no {MACHINE}" if source.is_dir() else "is no folder"
         raise InputError(f"{source} {what}; give the folder of MIMIC-IV-ECG that holds both.")

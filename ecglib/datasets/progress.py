@@ -36,6 +36,9 @@ def built(cohort: Cohort, show: bool) -> None:
     """One line on what was written, and the notes."""
     if show:
         info = cohort.info
-        print(f"{info.name}: {info.records:,} records of {info.patients:,} patients at {info.rate} Hz in {cohort.path}")
+        records, patients = (
+            f"{n:,} {what}{'s' * (n != 1)}" for n, what in ((info.records, "record"), (info.patients, "patient"))
+        )
+        print(f"{info.name}: {records} of {patients} at {info.rate} Hz in {cohort.path}")
         for note in info.notes:
             print(f"  {note}")

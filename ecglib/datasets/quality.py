@@ -12,13 +12,15 @@ import numpy as np
 
 from ecglib.cohort_info import NOMINAL
 from ecglib.datasets.wfdb_files import MISSING, Chunk, Expected
-from ecglib.errors import InputError, nearest
+from ecglib.errors import InputError, one_of
 from ecglib.leads import LEADS, limb_residual
 
 if TYPE_CHECKING:
     from ecglib.cohort import Cohort
 
 Bad = Literal["drop", "keep"]
+Absent = Literal["refuse", "skip"]
+"""Records that a data set lists and that are not there: an error, or left out and counted."""
 ALIKE = 0.005  # of the median: real leads of different people differ by a third, rounding moves them by a thousandth
 ENOUGH = 8  # leads of which the checksums tell one record from another
 FEW = 5  # names that a note gives
@@ -151,8 +153,7 @@ class Screen:
 
 def checked(bad: Bad) -> Bad:
     """`bad`; InputError when it is none of the choices."""
-    if bad not in get_args(Bad):
-        raise InputError(f"bad is {bad!r}.{nearest(bad, get_args(Bad))}")
+    one_of("bad", bad, get_args(Bad))
     return bad
 
 

@@ -26,7 +26,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from ecglib.datasets.wfdb_files import MISSING, Chunk
-from ecglib.errors import InputError, nearest
+from ecglib.errors import InputError, one_of
 from ecglib.leads import LEADS, canonical, canonical_or_raw, derive_limb, indices
 
 Longer = Literal["segment", "crop"]
@@ -62,8 +62,7 @@ class Target:
         object.__setattr__(self, "rate", int(self.rate))
         object.__setattr__(self, "leads", names)
         for name, choices in (("longer", get_args(Longer)), ("shorter", get_args(Shorter))):
-            if (value := getattr(self, name)) not in choices:
-                raise InputError(f"{name} is {value!r}.{nearest(value, choices)}")
+            one_of(name, getattr(self, name), choices)
         if self.seconds is None:
             return
         number = isinstance(self.seconds, int | float | np.number) and not isinstance(self.seconds, bool)

@@ -21,7 +21,7 @@ import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 
@@ -32,9 +32,9 @@ from ecglib.datasets.about import About
 from ecglib.datasets.csv_table import read_csv
 from ecglib.datasets.folds import deal
 from ecglib.datasets.parts import Raw, build_parts
-from ecglib.datasets.quality import Bad, count
+from ecglib.datasets.quality import Absent, Bad, count
 from ecglib.datasets.segments import Segments
-from ecglib.errors import InputError, nearest
+from ecglib.errors import InputError, one_of
 from ecglib.leads import LEADS
 
 if TYPE_CHECKING:
@@ -45,7 +45,6 @@ VERSION = 1
 
 TABLE, CODES, FOLDER, DATASET = "metadata.csv", "code.csv", "records", "ecg"
 COLUMNS = ("ECG_ID", "AHA_Code", "Patient_ID", "Age", "Sex", "N", "Date")
-Absent = Literal["refuse", "skip"]
 CATEGORIES = {
     "A": "overall interpretation",
     "B": "technical conditions",
@@ -211,8 +210,7 @@ def _read(file: str, length: int) -> np.ndarray:
 
 def _target(rate: int, seconds: float, longer: rule.Longer, shorter: rule.Shorter, absent: Absent) -> rule.Target:
     """The options that say what is wanted, checked."""
-    if absent not in ("refuse", "skip"):
-        raise InputError(f"absent is {absent!r}.{nearest(absent, ('refuse', 'skip'))}")
+    one_of("absent", absent, get_args(Absent))
     if seconds is None:
         raise InputError("seconds is None, but the records of SPH last from 10 to 60 s; give a length such as 10.")
     return rule.Target(rate, seconds, longer=longer, shorter=shorter)

@@ -214,10 +214,10 @@ def check(layout: Layout, expected: Expected, file: str) -> None:
     if layout.rate != expected.rate:
         raise InputError(f"{file} says {layout.rate:g} Hz where rate is {expected.rate}; correct whichever is wrong.")
     if layout.length != expected.length:
-        raise InputError(
-            f"{file} says {layout.length} samples where the others have {expected.length}; correct or "
-            f"remove that record."
-        )
+        what = "correct or remove that record" if expected.exact else (
+            "remove that record, or let `python -m ecglib.datasets build own` bring all to one length"
+        )  # fmt: skip
+        raise InputError(f"{file} says {layout.length} samples where the others have {expected.length}; {what}.")
     if expected.exact and len(layout.leads) != len(expected.leads):
         raise InputError(
             f"{file} has {len(layout.leads)} leads where the others have {len(expected.leads)}; "

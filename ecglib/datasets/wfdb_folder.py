@@ -13,7 +13,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 
@@ -22,7 +22,7 @@ from ecglib.cohort_write import reuse, write
 from ecglib.datasets import wfdb_files
 from ecglib.datasets.progress import bar, built
 from ecglib.datasets.quality import Bad, Screen
-from ecglib.errors import InputError, nearest
+from ecglib.errors import InputError, one_of
 from ecglib.leads import LEADS, canonical, derive_limb, indices
 
 if TYPE_CHECKING:
@@ -65,8 +65,7 @@ def build(
             a full disk. A checksum that disagrees with the header is counted, not refused: many sets carry some.
     """
     source, to = Path(source).absolute(), Path(to).absolute()
-    if limb not in ("recorded", "derived"):
-        raise InputError(f"limb is {limb!r}.{nearest(limb, ('recorded', 'derived'))}")
+    one_of("limb", limb, get_args(Limb))
     stems = find(source)
     built_from = _key(source, stems, rate, bad, leads, limb)
     if (to / "cohort.json").exists():

@@ -7,7 +7,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from ecglib.errors import InputError, nearest
+from ecglib.errors import InputError, one_of
 
 Together = Literal["leads", "none"]
 
@@ -35,8 +35,7 @@ class Masking:
             raise InputError(
                 f"lead_mask_ratio is {lead_ratio!r}, but must be at least 0 and below mask_ratio, {ratio}."
             )
-        if together not in get_args(Together):
-            raise InputError(f"mask_together is {together!r}.{nearest(together, get_args(Together))}")
+        one_of("mask_together", together, get_args(Together))
         self.ratio, self.lead_ratio, self.together = ratio, lead_ratio, together
 
     def draw(self, batch: int, leads: int, places: int, *, device: torch.device | None = None) -> Tensor:

@@ -94,7 +94,7 @@ class TestAFolder:
         notes = build(folder).info.notes
         assert notes == (
             "Folds are ours: a checksum of the patient modulo 10, plus 1.",
-            "Patients are told by the identifiers in the files, kept as checksums.",
+            "Patients are told by the identifiers in the files, where they have one, kept as checksums.",
             "4 records without a patient's identifier, each its own patient.",
         )
 
@@ -227,6 +227,14 @@ class TestAFolder:
         assert own.found(tmp_path / "csv")
         assert not own.found(tmp_path / "no")
 
+    def test_dicom_files_without_a_suffix_are_found(self, tmp_path):
+        write_dicom(tmp_path / "d" / "1.2.840.17", SIGNALS[0])
+        assert own.found(tmp_path / "d")
+        (tmp_path / "other").mkdir()
+        (tmp_path / "other" / "README").write_text("no ECG")
+        os.mkfifo(tmp_path / "other" / "pipe")  # opening it would wait for ever
+        assert not own.found(tmp_path / "other")
+
 
 class TestSeveralFilesOfARecord:
     def test_wfdb_is_one_record_and_its_segments_are_none(self, tmp_path):
@@ -319,7 +327,7 @@ class TestATable:
     def test_neither_patients_nor_folds(self, folder):
         cohort = build(folder, table=TABLE[["file", "MI"]], labels=["MI"])
         assert cohort.records["patient"][1] == cohort.records["patient"][2]  # P-1 in both files
-        assert "Patients are told by the identifiers in the files, kept as checksums." in cohort.info.notes
+        assert "Patients are told by the identifiers in the files, where they have one, kept as checksums." in cohort.info.notes
 
     def test_folds_without_patients(self, folder, capsys):
         """The files tell of whom they are: one of them is in two folds, and that is said."""

@@ -28,13 +28,13 @@ from ecglib.datasets.folds import deal
 from ecglib.datasets.own import table as own_table
 from ecglib.datasets.own.arrays import from_arrays, nameless
 from ecglib.datasets.own.files import Found, find, match
-from ecglib.datasets.own.reader import SCALE, Choice, Reader, Row, read, units_of
+from ecglib.datasets.own.reader import SCALE, Reader, Row, read, units_of
 from ecglib.datasets.own.table import Table
 from ecglib.datasets.parts import build_parts
-from ecglib.datasets.quality import Bad, count
-from ecglib.datasets.records import FORMATS
+from ecglib.datasets.quality import Absent, Bad, count
+from ecglib.datasets.records import format_of
 from ecglib.datasets.wfdb_files import Expected
-from ecglib.errors import InputError, nearest
+from ecglib.errors import InputError, one_of
 from ecglib.leads import LEADS
 
 if TYPE_CHECKING:
@@ -50,11 +50,11 @@ def found(source: Path, kinds: Collection[str] = ("edf", "dicom", "csv", "array"
     """Whether `source` holds files of ECGs that may be anybody's: to be asked last, after every data set.
 
     Args:
-        kinds: of which readers (`FORMATS`); beside WFDB, a .csv may be a table and a .mat is often a signal file.
+        kinds: of which readers (`records.FORMATS`); beside WFDB, a .csv may be a table, and a .mat a signal file.
     """
-    suffixes = {suffix for suffix, kind in FORMATS.items() if kind in kinds} - {".txt"}
     return source.is_dir() and any(
-        file.suffix.lower() in suffixes and not file.name.startswith(".") for file in source.rglob("*")
+        not file.name.startswith(".") and file.suffix.lower() != ".txt" and file.is_file() and format_of(file) in kinds
+        for file in source.rglob("*")
     )
 
 
@@ -72,8 +72,8 @@ def build(
     bad: Bad = "drop",
     longer: rule.Longer = "segment",
     shorter: rule.Shorter = "drop",
-    absent: Choice = "refuse",
-    unreadable: Choice = "refuse",
+    absent: Absent = "refuse",
+    unreadable: Absent = "refuse",
     name: str = "",
     workers: int | None = None,
     progress: bool = True,
@@ -101,8 +101,7 @@ def build(
     """
     source, to = Path(source).absolute(), Path(to).absolute()
     for what, value in (("absent", absent), ("unreadable", unreadable)):
-        if value not in get_args(Choice):
-            raise InputError(f"{what} is {value!r}.{nearest(value, get_args(Choice))}")
+        one_of(what, value, get_args(Absent))
     rows, told = _rows(source, table, own_table.columns_of(columns), absent)
     if not rows:
         raise InputError(f"{source} holds none of the files that the table lists; are their names right?")
@@ -153,7 +152,7 @@ def key(source: str | Path, *, rate: int, bad: Bad = "drop", seconds: float = 10
 
 
 def _rows(
-    source: Path, table: str | Path | pd.DataFrame | None, columns: own_table.Columns, absent: Choice
+    source: Path, table: str | Path | pd.DataFrame | None, columns: own_table.Columns, absent: Absent
 ) -> tuple[list[tuple[Row, Found]], Table]:
     """The records to read with their files, and the table they came from."""
     import pandas as pd
@@ -193,7 +192,7 @@ def _notes(told: Table, from_files: bool) -> list[str]:
     if "fold" not in told.has:
         notes.insert(0, "Folds are ours: a checksum of the patient modulo 10, plus 1.")
     if from_files:
-        notes.append("Patients are told by the identifiers in the files, kept as checksums.")
+        notes.append("Patients are told by the identifiers in the files, where they have one, kept as checksums.")
     return notes
 
 
@@ -212,7 +211,7 @@ def _nothing_left(source: Path, rows: Sequence[tuple[Row, Found]], given: tuple)
     )
 
 
-def _leads(source: Path, rows: Sequence[tuple[Row, Found]], given: tuple, unreadable: Choice) -> tuple[str, ...]:
+def _leads(source: Path, rows: Sequence[tuple[Row, Found]], given: tuple, unreadable: Absent) -> tuple[str, ...]:
     """All twelve where the first record that can be read has or gives them, else those that it has."""
     for row, _ in rows:
         try:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -15,12 +15,12 @@ from ecglib.datasets import rule
 from ecglib.datasets.folds import deal
 from ecglib.datasets.own.files import Found
 from ecglib.datasets.parts import Raw
+from ecglib.datasets.quality import Absent
 from ecglib.datasets.records import Signal, read_record
 from ecglib.datasets.segments import Segments
 from ecglib.errors import InputError
 
 SCALE = 0.001  # mV per count
-Choice = Literal["refuse", "skip"]
 MANY, HEAVY = 64, 16 << 20
 """Records of a unit, and bytes on disk: memory stays flat where a file holds a day."""
 _NOBODY = re.compile(r"anon\w*|unknown|none|x*|0*|n/?a|test|patient", re.IGNORECASE)
@@ -72,7 +72,7 @@ class Reader:
     source: str
     target: rule.Target
     given: tuple
-    unreadable: Choice
+    unreadable: Absent
     from_files: bool
     """Patients are those of the files."""
     deals: bool
