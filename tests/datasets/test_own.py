@@ -327,7 +327,8 @@ class TestATable:
     def test_neither_patients_nor_folds(self, folder):
         cohort = build(folder, table=TABLE[["file", "MI"]], labels=["MI"])
         assert cohort.records["patient"][1] == cohort.records["patient"][2]  # P-1 in both files
-        assert "Patients are told by the identifiers in the files, where they have one, kept as checksums." in cohort.info.notes
+        said = "Patients are told by the identifiers in the files, where they have one, kept as checksums."
+        assert said in cohort.info.notes
 
     def test_folds_without_patients(self, folder, capsys):
         """The files tell of whom they are: one of them is in two folds, and that is said."""
