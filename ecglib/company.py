@@ -30,7 +30,7 @@ from ecglib.errors import InputError
 from ecglib.execution import Interrupted, Outcome
 
 BEAT_S = 0.5  # between two signs of life
-LOST_S = 20.0  # without one, a rank is given up
+LOST_S = 30.0  # without one, a rank is given up
 QUIET_S = 3.0  # the same, where something has already ended the run
 GRACE_S = 3.0  # for a kernel to fail by itself, in its own words, when another has
 COME_S = 300.0  # for all runners to be there
@@ -80,7 +80,6 @@ class Company:
             int, tuple[str, float]
         ] = {}  # of each other rank: its last sign of life, and when it was seen
         self._words: dict[int, Word] = {}
-        self._heard = time.monotonic()  # when the store last answered
         self._armed, self._gone, self._over = False, False, threading.Event()
         self._lost: str | None = None
         self._store = _store(self.rank)
@@ -88,6 +87,7 @@ class Company:
         self._set(f"host/{self.rank}", self.host)
         self._wait_for_all()
         self.hosts = [self._get(f"host/{k}") for k in range(self.world)]
+        self._heard = time.monotonic()  # when the store last answered
         self._threads = [threading.Thread(target=run, daemon=True) for run in (self._talk, self._watch)]
         for thread in self._threads:
             thread.start()

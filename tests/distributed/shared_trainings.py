@@ -53,9 +53,7 @@ def cohorts(folder: Path) -> tuple[Cohort, Cohort]:
 
 
 def view(leads, standardise):
-    return View(
-        "xresnet1d18", leads=leads, classes=CLASSES, rate=100, have=LEADS, standardise=standardise, width=0.125
-    )
+    return View("xresnet1d18", leads=leads, classes=CLASSES, rate=100, have=LEADS, standardise=standardise, width=0.125)
 
 
 class Dropped(nn.Module):
@@ -163,6 +161,6 @@ if __name__ == "__main__":
     out, kinds = Path(sys.argv[1]), sys.argv[2:]
     found = {}
     for word in kinds:
-        kind, _, kept = word.partition(":")
-        found[kind] = trained(kind, out, out / kept if kept else None)
+        kind, kept, epochs = (*word.split(":"), "", "")[:3]  # KIND[:CHECKPOINTS[:EPOCHS]]
+        found[kind] = trained(kind, out, Path(kept) if kept else None, int(epochs or EPOCHS))
     torch.save(found, out / f"{ranks.world()}-{ranks.rank()}.pt")
