@@ -171,7 +171,8 @@ class Company:
         own, others = self._word(outcome), [word for _, word in sorted(self._words.items())]
         stopped = own.status == "interrupted" and own.signal != STOP  # by a person or a scheduler
         causes = [word for word in others if word.status == "failed" and not word.follows]
-        causes += [Word(k, self.hosts[k], "failed", _SILENT) for k in self._silent(QUIET_S)]
+        if not self._lost:  # else the store may be gone, and with it everybody's signs of life
+            causes += [Word(k, self.hosts[k], "failed", _SILENT) for k in self._silent(QUIET_S)]
         if not stopped:
             causes += [word for word in others if word.status == "interrupted" and not word.follows]
         if own.status == "failed" and not own.follows:
@@ -180,7 +181,7 @@ class Company:
             causes = causes or [word for word in others if word.status != "complete"]
         if causes:
             return _failed(outcome, causes[0].said, causes[0].cell), causes
-        if own.signal == STOP or (own.status == "complete" and self._lost):
+        if self._lost or own.signal == STOP:
             return _failed(outcome, self._lost or "another rank ended", outcome.cell), []
         return outcome, []
 
@@ -261,6 +262,7 @@ def _store(rank: int) -> Any:
     except RuntimeError as error:
         raise InputError(f"the store at {host}:{port} cannot be reached ({str(error).splitlines()[0]})") from None
     os.environ["TORCHELASTIC_USE_AGENT_STORE"] = "True"  # to the kernel: do not open another there
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # DDP's advice on parameters not used belongs in no report
     store.set_timeout(timedelta(seconds=LOST_S))
     attempt = "/".join(os.environ.get(f"TORCHELASTIC_{name}", "0") for name in ("RUN_ID", "RESTART_COUNT"))
     return PrefixStore(f"ecglib/{attempt}/{ranks.world()}", store)

@@ -42,6 +42,8 @@ def join(device: torch.device) -> None:
     """Meet the other ranks, once per process; NCCL between GPUs, gloo between CPUs and where ranks share a GPU."""
     if ranks.world() == 1 or dist.is_initialized():
         return
+    # accelerate 1.15 knows only the older of two names that mean the same here.
+    warnings.filterwarnings("ignore", message="`broadcast_buffers` is deprecated")
     backend = "gloo"
     if device.type == "cuda":
         own_gpu = ranks.local_world() <= torch.cuda.device_count()
@@ -104,9 +106,7 @@ def divided(method: nn.Module) -> Iterator[None]:
             changed.append(module)
     _part = (ranks.rank(), ranks.world())
     try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="find_unused_parameters=True was specified")
-            yield
+        yield
     finally:
         _part = (0, 1)
         for module in changed:

@@ -94,7 +94,7 @@ def torchrun(world: int, *words: str, launcher: tuple[str, ...] = ()) -> list[st
     return [sys.executable, "-m", "torch.distributed.run", *how, "-m", "ecglib.run", *words]
 
 
-def run(root: Path, world: int, *words: str, launcher: tuple[str, ...] = (), timeout: float = 240):
+def run(root: Path, world: int, *words: str, launcher: tuple[str, ...] = (), timeout: float = 480):
     command = torchrun(world, *words, launcher=launcher) if world else [sys.executable, "-m", "ecglib.run", *words]
     # As at a user's: the threads of a test's own process count for nothing here.
     return subprocess.run(
