@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ecglib import devices
+from ecglib import devices, sharing
 from ecglib import leads as lead_names
 from ecglib.errors import InputError
 
@@ -131,8 +131,13 @@ class Batches:
         return order(len(self.cohort), seed=self.seed, epoch=self.epoch, shuffle=self.shuffle)
 
     def __iter__(self) -> Iterator[Batch]:
+        return self.shared(0, 1)
+
+    def shared(self, rank: int, world: int) -> Iterator[Batch]:
+        """The epoch as one of `world` ranks sees it: its rows of each batch, see `sharing.own`."""
         positions = self.order()
-        return self.take(positions[k * self.batch_size : (k + 1) * self.batch_size] for k in range(len(self)))
+        stretches = (positions[k * self.batch_size : (k + 1) * self.batch_size] for k in range(len(self)))
+        return self.take(part for each in stretches if len(part := sharing.own(each, rank, world)))
 
     def take(self, plan: Iterable[np.ndarray]) -> Iterator[Batch]:
         """The batches of given positions (B,), one for each item of `plan`."""
@@ -217,14 +222,29 @@ class Mix:
             part.set_epoch(epoch)
 
     def __iter__(self) -> Iterator[Batch]:
-        first, *further = self.parts
-        streams = [iter(first), *(part.take(self._beside(part)) for part in further)]
+        return self.shared(0, 1)
+
+    def shared(self, rank: int, world: int) -> Iterator[Batch]:
+        """The epoch as one of `world` ranks sees it: its rows of each batch, all cohorts in a row."""
+        plans = self._plans(rank, world)  # for each batch, what each part gives to it
+        streams = [part.take(filter(len, each)) for part, each in zip(self.parts, zip(*plans))]
         try:
-            for batches in zip(*streams, strict=True):
-                yield self._join(batches)
+            for plan in plans:
+                if any(map(len, plan)):
+                    yield self._join([next(stream) if len(at) else None for at, stream in zip(plan, streams)])
         finally:
             for stream in streams:
                 stream.close()
+
+    def _plans(self, rank: int, world: int) -> list[list[np.ndarray]]:
+        first, *further = self.parts
+        order, beside, found = first.order(), [self._beside(part) for part in further], []
+        for k in range(len(self)):
+            at = [order[k * first.batch_size : (k + 1) * first.batch_size], *(each[k] for each in beside)]
+            edges = np.cumsum([0, *map(len, at)])  # part p's rows of the batch are edges[p] to edges[p + 1] - 1
+            own = sharing.own(np.arange(edges[-1]), rank, world)
+            found.append([p[own[(own >= low) & (own < high)] - low] for p, low, high in zip(at, edges, edges[1:])])
+        return found
 
     def _beside(self, part: Batches) -> np.ndarray:
         """(number of batches, part.batch_size) positions: this epoch's stretch of the part's endless sequence."""
@@ -233,16 +253,18 @@ class Mix:
         passes = [order(n, seed=part.seed, epoch=k, shuffle=part.shuffle) for k in range(at[0] // n, at[-1] // n + 1)]
         return np.concatenate(passes)[at - at[0] // n * n].reshape(len(self), part.batch_size)
 
-    def _join(self, batches: Sequence[Batch]) -> Batch:
+    def _join(self, batches: Sequence[Batch | None]) -> Batch:
         labels, indices = [], []
         for part, offset, batch in zip(self.parts, self._offsets, batches):
+            if batch is None:  # none of this rank's rows are of this cohort
+                continue
             if part.task is None:
                 labels.append(torch.full((len(batch.index), len(self.classes)), torch.nan, device=self.device))
                 indices.append(torch.full_like(batch.index, -1))
             else:
                 labels.append(batch.label)
                 indices.append(batch.index + offset)
-        signal = torch.cat([batch.signal for batch in batches])  # (B, L, T)
+        signal = torch.cat([batch.signal for batch in batches if batch is not None])  # (B, L, T)
         return Batch(signal, torch.cat(labels) if self.classes else None, torch.cat(indices))
 
 

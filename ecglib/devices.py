@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from ecglib import ranks
 from ecglib.errors import InputError
 
 
@@ -20,6 +21,8 @@ def usable(device: str | torch.device) -> torch.device:
         device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         found = torch.device(device)
+        if found.type == "cuda" and found.index is None and ranks.world() > 1:  # each rank of a machine its own
+            torch.cuda.set_device(ranks.local_rank() % max(1, torch.cuda.device_count()))
         torch.empty(0, device=found)
     except (RuntimeError, AssertionError) as error:
         raise InputError(
@@ -39,7 +42,7 @@ def free_memory(device: torch.device) -> float:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2  # macOS does not say: half of what it has
     with open("/proc/meminfo") as file:
         fields = dict(line.split(":", 1) for line in file)
-    return min(int(fields["MemAvailable"].split()[0]) << 10, _cgroup_room())
+    return min(int(fields["MemAvailable"].split()[0]) << 10, _cgroup_room()) / ranks.local_world()  # all take some
 
 
 def _cgroup_room(own: Path = Path("/proc/self/cgroup"), root: Path = Path("/sys/fs/cgroup")) -> float:

@@ -10,7 +10,7 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
-from ecglib import errors, parameters, provenance, results
+from ecglib import errors, parameters, provenance, ranks, results
 from ecglib.errors import InputError
 
 
@@ -90,7 +90,7 @@ def default_out(notebook: str, preset: str | None, overrides: list[str]) -> str:
 def _command(root: Path, notebook: Path, options: argparse.Namespace, overrides: list[str], out: Path) -> str:
     """The command that makes this run again, from the repository's root."""
     inside = notebook.parent == root / "notebooks"
-    words = ["python", "-m", "ecglib.run", notebook.stem if inside else os.path.relpath(notebook, root)]
+    words = [*ranks.command(), "-m", "ecglib.run", notebook.stem if inside else os.path.relpath(notebook, root)]
     words += ["--preset", options.preset] if options.preset else []
     for override in overrides:
         words += ["-p", override]

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ecglib import devices, signals
+from ecglib import devices, sharing, signals
 from ecglib import leads as lead_names
 from ecglib.batches import RESIDENT_SHARE, Batch, Batches, order
 from ecglib.cohort import Cohort
@@ -109,11 +109,17 @@ class Pool:
         return order(self.records, seed=self.seed, epoch=self.epoch, shuffle=self.shuffle)
 
     def __iter__(self) -> Iterator[Batch]:
+        return self.shared(0, 1)
+
+    def shared(self, rank: int, world: int) -> Iterator[Batch]:
+        """The epoch as one of `world` ranks sees it: its rows of each batch, see `sharing.own`."""
         positions = self.order()
-        streams = [part.take(self._plan(positions, p)) for p, part in enumerate(self.parts)]
+        stretches = [sharing.own(self._stretch(positions, k), rank, world) for k in range(len(self))]
+        streams = [part.take(self._plan(stretches, p)) for p, part in enumerate(self.parts)]
         try:
-            for k in range(len(self)):
-                yield self._join(self._stretch(positions, k), streams)
+            for at in stretches:
+                if len(at):
+                    yield self._join(at, streams)
         finally:
             for stream in streams:  # ends the threads that fetch ahead
                 stream.close()
@@ -122,10 +128,9 @@ class Pool:
         """(B,) positions of batch `k`."""
         return positions[k * self.batch_size : (k + 1) * self.batch_size]
 
-    def _plan(self, positions: np.ndarray, p: int) -> Iterator[np.ndarray]:
+    def _plan(self, stretches: Sequence[np.ndarray], p: int) -> Iterator[np.ndarray]:
         """Which records cohort `p` gives to one batch after the other; a batch that has none of it is passed over."""
-        for k in range(len(self)):
-            at = self._stretch(positions, k)
+        for at in stretches:
             own = at[(self._edges[p] <= at) & (at < self._edges[p + 1])] - self._edges[p]
             if len(own):
                 yield own
@@ -135,7 +140,7 @@ class Pool:
         owner = np.searchsorted(self._edges, at, side="right") - 1  # (B,)
         signal = torch.empty((len(at), len(self.leads), self.length), device=self.device)
         # One number a record, whatever its cohort: what a batch draws does not depend on how the parts lie in it.
-        place = torch.rand(len(at), device=self.device) if self._crops else None
+        place = sharing.per_record(self._places, len(at)) if self._crops else None
         for p in np.unique(owner):
             found = next(streams[p]).signal  # (B of this part, L, T)
             if len(found) == len(at):
@@ -144,6 +149,9 @@ class Pool:
             rows = torch.from_numpy(np.flatnonzero(owner == p)).to(self.device)
             signal[rows] = self._windows(found, None if place is None else place[rows])
         return Batch(signal, None, torch.from_numpy(at.copy()).to(self.device))
+
+    def _places(self, n: int) -> Tensor:
+        return torch.rand(n, device=self.device)
 
     @property
     def _crops(self) -> bool:

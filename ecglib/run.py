@@ -5,6 +5,8 @@
     python -m ecglib.run lead_kd --list          the parameters and presets of a notebook
     python -m ecglib.run --verify reports/lead_kd/demo      runs a report's notebook again: is it the same? see `verify`
 
+    torchrun --nproc-per-node 4 -m ecglib.run lead_kd --preset paper      one run on four ranks, see docs/many_gpus.md
+
 Exit status: 0 the notebook is complete, 1 it failed, 2 bad input, 128 + n stopped by signal n. The report goes to
 reports/NOTEBOOK/PRESET; each further `-p name=value` adds "+name=value" to the folder's name, but for `data`, which
 says where the records lie. An interrupted or failed run leaves a report that says so, and its checkpoints: the same
@@ -24,16 +26,21 @@ import time
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ecglib import atomic, inuse, parameters, provenance, results, yaml12
+from ecglib import atomic, inuse, parameters, provenance, ranks, results, yaml12
 from ecglib.errors import InputError
 from ecglib.plan import Plan, find_notebook, make_plan
+
+if TYPE_CHECKING:
+    from ecglib.company import Company
 
 FORMAT = 1
 STOPPED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 VERDICT = "verify.json"
-_OURS = {"run.json", "started.json", "report.html", "executed.ipynb", VERDICT, results.CHECKPOINTS, *results.MADE_HERE}
+RANKS = "ranks"  # in a run's folder: one for each rank but the first, kept where its notebook failed
+_PAGES = {"report.html", "executed.ipynb"}
+_OURS = {"run.json", "started.json", VERDICT, RANKS, results.CHECKPOINTS, *_PAGES, *results.MADE_HERE}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -44,6 +51,8 @@ def main(arguments: list[str] | None = None) -> int:
             if options.list:
                 return _list(options.notebook)
             if options.verify:
+                if ranks.world() > 1:
+                    raise InputError("--verify runs on one rank; start it without torchrun")
                 from ecglib import verify
 
                 return verify.verify(options, run)
@@ -119,16 +128,71 @@ def _list(name: str | None) -> int:
 
 def run(plan: Plan, options: argparse.Namespace) -> int:
     """Executes the plan in its folder, and leaves executed.ipynb, report.html and, last, run.json."""
+    if ranks.world() == 1:
+        return _run(plan, options, None)
+    from ecglib.company import Company
+
+    company = Company()
+    if company.rank:
+        return _follow(plan, options, company)
+    try:
+        return _run(plan, options, company)
+    finally:
+        company.bye()
+
+
+def _run(plan: Plan, options: argparse.Namespace, company: Company | None) -> int:
     with _exclusive(plan):
         _make_room(plan)
         record = _started(plan)
         sources = provenance.sources(plan.root)
         atomic.write_json(plan.out / "started.json", record)
         print(f"{plan.name}, {plan.preset or 'no preset'} → {plan.shown(plan.out)}", file=sys.stderr)
-        outcome, seconds = _execute(plan, record, options)
+        if company is not None:
+            company.go()
+        outcome, seconds = _execute(plan, record, options, company)
+        if company is not None:
+            record["ranks"] = {"world": company.world, "hosts": company.hosts, "ended_it": _hear(company, outcome)}
         record |= {"sources": sources} | _ended(record, outcome, seconds)
         _leave(plan, record, outcome.notebook, html=not options.no_html)
     return _say(plan, record, outcome)
+
+
+def _hear(company: Company, outcome: Any) -> list[dict[str, Any]]:
+    """Waits for the other ranks; their errors go into `outcome` and, with their tracebacks, into its notebook."""
+    _, words = company.verdict(outcome)
+    for word in words:
+        if outcome.notebook is not None and word.cell is not None and word.traceback:
+            from nbformat import v4
+
+            shown = [f"rank {word.rank} on {word.host}:", *word.traceback]
+            output = v4.new_output("error", ename=f"rank {word.rank}", evalue=word.reason or "", traceback=shown)
+            outcome.notebook.cells[word.cell].outputs.append(output)
+    return [{name: getattr(word, name) for name in ("rank", "host", "status", "reason")} for word in words]
+
+
+def _follow(plan: Plan, options: argparse.Namespace, company: Company) -> int:
+    """Every rank but the first: the same notebook in a folder of its own, which goes when all went well."""
+    if not company.may_go():
+        return 2  # why is said by rank 0
+    own = plan.out / RANKS / str(company.rank)
+    atomic.remove(own)
+    plan.settings.values["out"] = os.path.relpath(own, plan.root)
+    outcome, _ = _execute(plan, None, options, company)
+    if outcome.status == "complete":
+        atomic.remove(own)
+        with contextlib.suppress(OSError):  # another rank's is still there
+            own.parent.rmdir()
+    elif outcome.notebook is not None:
+        with contextlib.suppress(InputError):  # a full disk: what matters is said to rank 0
+            save_notebook(plan, outcome.notebook, own)
+    cell = None if outcome.cell is None else outcome.notebook.cells[outcome.cell]
+    errors = [] if cell is None else [each for each in cell.outputs if each.output_type == "error"]
+    company.leave(outcome, errors[0].traceback if errors else ())
+    if outcome.status == "complete":
+        return 0
+    print(f"rank {company.rank} ({company.host}): {outcome.reason}", file=sys.stderr)
+    return 1 if outcome.signal in (None, company.STOP) else 128 + outcome.signal
 
 
 @contextlib.contextmanager
@@ -173,7 +237,8 @@ def _make_room(plan: Plan) -> None:
     resume = before is not None and before.parameters == plan.settings.values
     if resume and (plan.out / results.CHECKPOINTS).is_dir():
         print("going on from the checkpoints of the run that was cut short", file=sys.stderr)
-    atomic.remove(plan.out / VERDICT)  # it judged the results that go
+    for name in (VERDICT, RANKS):  # it judged the results that go
+        atomic.remove(plan.out / name)
     results.clear(plan.out, checkpoints=not resume)
 
 
@@ -207,7 +272,10 @@ def _now() -> str:
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
 
-def _execute(plan: Plan, record: dict[str, Any], options: argparse.Namespace) -> tuple[Any, float]:
+def _execute(
+    plan: Plan, record: dict[str, Any] | None, options: argparse.Namespace, company: Company | None
+) -> tuple[Any, float]:
+    """How the notebook ended, and in how many seconds; no `record` is a rank that keeps none and says nothing."""
     from ecglib import execution
 
     class Progress(execution.Progress):
@@ -224,24 +292,26 @@ def _execute(plan: Plan, record: dict[str, Any], options: argparse.Namespace) ->
 
     environment = {"OMP_NUM_THREADS": str(options.cpu_threads), "MKL_NUM_THREADS": str(options.cpu_threads)}
     started = time.monotonic()
-    outcome = execution.execute(
-        plan.notebook,
-        {**plan.settings.changed(), "out": plan.settings.values["out"]},
-        root=plan.root,
-        progress=Progress(sys.stderr.write),
-        save=lambda notebook: save_notebook(plan, notebook),
-        environment=environment if options.cpu_threads else {},
-        timeout=options.timeout,
-    )
+    silent = execution.Progress(lambda text: None)
+    with company.watching() if company is not None else contextlib.nullcontext():
+        outcome = execution.execute(
+            plan.notebook,
+            {**plan.settings.changed(), "out": plan.settings.values["out"]},
+            root=plan.root,
+            progress=silent if record is None else Progress(sys.stderr.write),
+            save=(lambda notebook: None) if record is None else (lambda notebook: save_notebook(plan, notebook)),
+            environment=environment if options.cpu_threads else {},
+            timeout=options.timeout,
+        )
     return outcome, time.monotonic() - started
 
 
-def save_notebook(plan: Plan, notebook: Any) -> None:
-    """Writes executed.ipynb, with the paths that papermill noted as seen from the root."""
+def save_notebook(plan: Plan, notebook: Any, folder: Path | None = None) -> None:
+    """Writes executed.ipynb (into the run's folder), with the paths that papermill noted as seen from the root."""
     import nbformat
 
     notebook.metadata.get("papermill", {}).update(input_path=plan.shown(plan.notebook), output_path="executed.ipynb")
-    with atomic.writing(plan.out / "executed.ipynb") as temporary:
+    with atomic.writing((folder or plan.out) / "executed.ipynb") as temporary:
         temporary.write_text(nbformat.writes(notebook), encoding="utf-8")
 
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from ecglib.errors import InputError, nearest
 from ecglib.resampling import resample as resample  # without torch, for who needs no more
+from ecglib.sharing import per_record
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -233,7 +234,7 @@ class Augment(nn.Module):
         if self.amplitude:
             x = x * (1 + self.amplitude * _either_way(x))
         if self.noise_mv:
-            x = x + torch.randn_like(x) * self.noise_mv * _uniform(x)
+            x = x + per_record(lambda n: torch.randn_like(_like(x, n)), len(x)) * self.noise_mv * _uniform(x)
         if self.wander_mv:
             x = x + wander(x, self.wander_mv, self.wander_hz, rate=self.rate)
         if self.lead_dropout:
@@ -262,13 +263,13 @@ def crop(x: Tensor, samples: int) -> Tensor:
     spare = x.shape[-1] - samples
     if samples < 1 or spare < 0:
         raise InputError(f"A crop of {samples} samples does not fit a signal of {x.shape[-1]}.")
-    start = torch.randint(spare + 1, (len(x), 1), device=x.device)
+    start = per_record(lambda n: torch.randint(spare + 1, (n, 1), device=x.device), len(x))
     return _take(x, start + torch.arange(samples, device=x.device))
 
 
 def shift(x: Tensor, samples: int) -> Tensor:
     """Each record turned round by up to `samples` either way; (B, L, T) to the same."""
-    by = torch.randint(-samples, samples + 1, (len(x), 1), device=x.device)
+    by = per_record(lambda n: torch.randint(-samples, samples + 1, (n, 1), device=x.device), len(x))
     return _take(x, (torch.arange(x.shape[-1], device=x.device) + by) % x.shape[-1])
 
 
@@ -305,14 +306,14 @@ def wander(x: Tensor, amplitude_mv: float, hz: tuple[float, float], *, rate: flo
     """A slow sine per record and lead, in mV, of the shape of `x` (B, L, T)."""
     seconds = torch.arange(x.shape[-1], device=x.device, dtype=x.dtype) / rate  # (T,)
     b, l, _ = x.shape
-    draw = torch.rand(3, b, l, 1, device=x.device, dtype=x.dtype)
+    draw = per_record(lambda n: torch.rand(3, n, l, 1, device=x.device, dtype=x.dtype), b, dim=1)
     frequency = hz[0] + (hz[1] - hz[0]) * draw[0]
     return amplitude_mv * draw[1] * torch.sin(2 * torch.pi * (frequency * seconds + draw[2]))  # (B, L, T)
 
 
 def drop_leads(x: Tensor, probability: float) -> Tensor:
     """Leads set to 0 mV, each with `probability`, but one of each record, drawn at random, is always kept."""
-    draw = torch.rand(x.shape[:2], device=x.device)  # (B, L)
+    draw = per_record(lambda n: torch.rand(n, x.shape[1], device=x.device), len(x))  # (B, L)
     keep = (draw >= probability) | (draw == draw.amax(dim=1, keepdim=True))
     return x * keep[:, :, None]
 
@@ -324,7 +325,12 @@ def _take(x: Tensor, at: Tensor) -> Tensor:
 
 def _uniform(x: Tensor) -> Tensor:
     """One number in [0, 1) per record of (B, L, T): (B, 1, 1)."""
-    return torch.rand(len(x), 1, 1, device=x.device, dtype=x.dtype)
+    return per_record(lambda n: torch.rand(n, 1, 1, device=x.device, dtype=x.dtype), len(x))
+
+
+def _like(x: Tensor, n: int) -> Tensor:
+    """`x` (B, L, T) itself where it has `n` records, else empty memory of `n` such."""
+    return x if n == len(x) else x.new_empty((n, *x.shape[1:]))
 
 
 def _either_way(x: Tensor) -> Tensor:

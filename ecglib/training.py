@@ -13,6 +13,9 @@ Self-supervised methods have no ``predict``; they are trained without validation
 Every source of chance in a step hangs on (seed, epoch, step) alone. So methods that differ in what they draw in their
 losses still see the same batches, changed alike; and a run that was killed goes on from its last whole checkpoint and
 ends with the same bits as one that was not (on one machine's CPU).
+
+Started on several ranks, the loop shares each batch between them (`sharing`): rank 0 validates, and keeps checkpoints,
+with which a run may go on on another number of ranks.
 """
 
 from __future__ import annotations
@@ -35,7 +38,7 @@ from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from ecglib import checkpoint
+from ecglib import checkpoint, sharing
 from ecglib.errors import InputError
 from ecglib.metrics import auc, macro
 
@@ -152,11 +155,17 @@ def fit(
         raise InputError(f"There is nothing to {'validate' if len(train) else 'train'} {name or 'the model'} on.")
     # accelerate keeps one precision per process; a notebook may train one model in bf16 and another in full precision.
     AcceleratorState._reset_state()
-    accelerator = Accelerator(mixed_precision=settings.precision, cpu=_device_of(method).type == "cpu")
+    device = _device_of(method)
+    sharing.join(device)
+    accelerator = Accelerator(
+        mixed_precision=settings.precision, cpu=device.type == "cpu", kwargs_handlers=sharing.handlers()
+    )
     trained = [p for p in method.parameters() if p.requires_grad]
     optimiser = _optimiser(settings, method)
     step, optimiser = accelerator.prepare(_Step(method), optimiser)
     key = _key(settings, method, train, valid)
+    sharing.require_same(key, f"{name or 'The model'}: rank {{ranks}} would train with other records or settings than "
+                         "rank 0; give every machine the same data and the same command.")  # fmt: skip
     state = _resume(checkpoints, key, method, optimiser, name)
     resumed_at = state.epoch
 
@@ -165,7 +174,7 @@ def fit(
         started = time.perf_counter()
         row = _train_epoch(step, train, accelerator, optimiser, trained, settings, state.epoch)
         pause = (state.epoch + 1) % settings.validate_every == 0 or state.epoch + 1 == settings.epochs
-        row |= _validate(method, valid) if valid is not None and pause else {}
+        row |= sharing.from_first(lambda: _validate(method, valid)) if valid is not None and pause else {}
         state.seconds += time.perf_counter() - started
         _advance(state, row, method, settings)
         if checkpoints is not None and pause and accelerator.is_main_process:
@@ -190,21 +199,24 @@ def _train_epoch(
     step.train()
     sums: dict[str, Tensor] = {}
     batches = 0
-    for batch in _with_own_chance(train, settings.seed, epoch):
-        rate = settings.rate(epoch + batches / len(train))
-        for group in optimiser.param_groups:
-            group["lr"] = rate * group["scale"]
-        parts = step(batch)
-        accelerator.backward(parts["loss"])
-        if settings.clip:
-            accelerator.clip_grad_norm_(trained, settings.clip)
-        optimiser.step()
-        optimiser.zero_grad()
-        for part, value in parts.items():
-            # Summed on the device: reading a number back would wait for it at every step.
-            sums[part] = sums.get(part, 0) + value.detach().float()
-        batches += 1
-    means = {part: float(total) / batches for part, total in sums.items()}
+    with sharing.divided(step):
+        for batch in _with_own_chance(sharing.batches(train), settings.seed, epoch):
+            rate = settings.rate(epoch + batches / len(train))
+            for group in optimiser.param_groups:
+                group["lr"] = rate * group["scale"]
+            parts = step(batch)
+            accelerator.backward(parts["loss"])
+            if settings.clip:
+                accelerator.clip_grad_norm_(trained, settings.clip)
+            optimiser.step()
+            optimiser.zero_grad()
+            for part, value in parts.items():
+                # Summed on the device: reading a number back would wait for it at every step.
+                sums[part] = sums.get(part, 0) + value.detach().float()
+            batches += 1
+    if not batches:
+        raise InputError("The ranks outnumber the records of every batch: start fewer, or make the batches larger.")
+    means = sharing.means(sums, batches)
     if not math.isfinite(means["loss"]):
         raise InputError(
             f"The training loss is {means['loss']} in epoch {epoch + 1}: lower the learning rate "
@@ -246,7 +258,8 @@ def _advance(state: _State, row: dict[str, float], method: nn.Module, settings: 
 
 
 def _resume(folder: Path | None, key: str, method: nn.Module, optimiser: Any, name: str) -> _State:
-    tree = checkpoint.newest(folder) if folder is not None else None
+    # Rank 0's, whatever folders the others see: a machine may have joined that has none.
+    tree = sharing.from_first(lambda: checkpoint.newest(folder)) if folder is not None else None
     if tree is None:
         return _State()
     if not isinstance(tree, dict) or tree.get("key") != key:

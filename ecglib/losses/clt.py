@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ecglib.errors import InputError, nearest
+from ecglib.sharing import denominator, gathered_rows, per_record
 
 Rule = Literal["disjoint", "first_label", "released"]
 
@@ -39,8 +40,8 @@ class CLT(nn.Module):
     without an eligible negative contributes nothing to the loss; `without_negatives` counts such records.
 
     In training mode each call moves the banks: bank[i] <- norm(momentum * bank[i] + (1 - momentum) * projection). Where
-    an index comes twice in a batch, the last one counts. In eval mode neither banks nor Z change. Projections
-    are not gathered over the processes of a distributed run, so that CLT belongs on one device.
+    an index comes twice in a batch, the last one counts. In eval mode neither banks nor Z change. Where ranks
+    share a batch, each has the whole banks: Z and the banks' moves are made of the projections of all ranks.
 
     Args:
         student_dim, teacher_dim: Fs and Ft, sizes of the features.
@@ -112,8 +113,9 @@ class CLT(nn.Module):
             drawn = self.draw_negatives(index)  # (B, K)
             loss = self.contrast(s, t, index, drawn)
         if self.training:
-            self._update(self.student_bank, index, s.detach())
-            self._update(self.teacher_bank, index, t.detach())
+            index, s, t = (gathered_rows(each.detach()) for each in (index, s, t))
+            self._update(self.student_bank, index, s)
+            self._update(self.teacher_bank, index, t)
         return loss
 
     @torch.no_grad()
@@ -123,7 +125,8 @@ class CLT(nn.Module):
         upto = weight.cumsum(1)
         total = upto[:, -1:]  # (B, 1)
         # The modulo's bias is below N / 2^62; a float32 uniform would miss records beyond 2^24.
-        rank = torch.randint(2**62, (len(index), self.negatives), device=index.device) % total.clamp(min=1)
+        word = per_record(lambda n: torch.randint(2**62, (n, self.negatives), device=index.device), len(index))
+        rank = word % total.clamp(min=1)
         group = torch.searchsorted(upto, rank, right=True).clamp(max=len(self.count) - 1)  # (B, K)
         within = rank - (upto - weight).gather(1, group)
         drawn = self.members[(self.start[group] + within).clamp(max=len(self.members) - 1)]
@@ -133,22 +136,24 @@ class CLT(nn.Module):
         """The loss of projections (B, D), (B, D) given the negatives (B, K): both directions, averaged over records."""
         valid = drawn[:, 0] >= 0  # (B,)
         other = torch.cat([index[:, None], drawn.clamp(min=0)], dim=1)  # (B, 1 + K), the positive first
+        known = denominator(valid.sum())
         loss = s.sum() * 0.0  # keeps the graph where no record of the batch has a negative
         for side, (anchor, bank) in enumerate(((s, self.teacher_bank.clone()), (t, self.student_bank.clone()))):
             # Cloned, because the banks move before the gradient is taken.
             # Gathering (B, 1 + K, D) rows would move more bytes than the whole product for any N up to about K D.
             score = (anchor @ bank.T).gather(1, other) / self.temperature  # (B, D) (D, N) -> (B, N) -> (B, 1 + K)
             u = score - self._log_z(side, score.detach(), valid) - math.log(self.negatives / len(bank))
-            per_record = F.softplus(-u[:, 0]) + F.softplus(u[:, 1:]).sum(dim=1)  # (B, 1 + K) -> (B,)
-            loss = loss + torch.where(valid, per_record, 0.0).sum() / valid.sum().clamp(min=1)
+            each = F.softplus(-u[:, 0]) + F.softplus(u[:, 1:]).sum(dim=1)  # (B, 1 + K) -> (B,)
+            loss = loss + torch.where(valid, each, 0.0).sum() / known
         return loss
 
     def _log_z(self, side: int, score: Tensor, valid: Tensor) -> Tensor:
         """log Z of a direction; taken from this batch's scores (B, 1 + K) if none has been kept yet."""
         masked = torch.where(valid[:, None], score, -math.inf)
-        entries = (valid.sum() * score.shape[1]).clamp(min=1)
-        fresh = masked.flatten().logsumexp(0) - entries.log() + math.log(len(self.group))
-        fresh = torch.where(valid.any(), fresh, math.nan)
+        of_each, found = gathered_rows(torch.stack([masked.flatten().logsumexp(0), valid.sum()])[None]).T  # (ranks,)
+        entries = (found.sum() * score.shape[1]).clamp(min=1)
+        fresh = of_each.logsumexp(0) - entries.log() + math.log(len(self.group))
+        fresh = torch.where(found.sum() > 0, fresh, math.nan)
         log_z = torch.where(self.log_z[side].isnan(), fresh, self.log_z[side])
         if self.training:
             self.log_z[side] = log_z

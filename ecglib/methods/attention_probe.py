@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ecglib import sharing
 from ecglib.batches import Batch, order
 from ecglib.methods.view import evaluating
 
@@ -89,8 +90,13 @@ class TokenBatches:
         self.epoch = epoch
 
     def __iter__(self) -> Iterator[Batch]:
+        return self.shared(0, 1)
+
+    def shared(self, rank: int, world: int) -> Iterator[Batch]:
+        """The epoch as one of `world` ranks sees it: its rows of each batch."""
         places = order(len(self.tokens), seed=self.seed, epoch=self.epoch, shuffle=self.shuffle)
         for start in range(0, len(places), self.batch_size):
-            index = torch.from_numpy(np.ascontiguousarray(places[start : start + self.batch_size]))
-            index = index.to(self.tokens.device)
-            yield Batch(self.tokens[index], self.labels[index], index)
+            at = sharing.own(places[start : start + self.batch_size], rank, world)
+            if len(at):
+                index = torch.from_numpy(np.ascontiguousarray(at)).to(self.tokens.device)
+                yield Batch(self.tokens[index], self.labels[index], index)

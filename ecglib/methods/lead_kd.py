@@ -26,6 +26,7 @@ from ecglib.errors import InputError, nearest
 from ecglib.losses.clt import CLT, Rule
 from ecglib.losses.mkd import MKD, Variant
 from ecglib.methods.view import View
+from ecglib.sharing import denominator
 
 if TYPE_CHECKING:
     from ecglib.cohort import Batch
@@ -211,7 +212,7 @@ def known_bce(logits: Tensor, label: Tensor) -> Tensor:
     """Binary cross-entropy averaged over the entries of (B, C) whose label is not NaN; 0 if there is none."""
     known = ~label.isnan()
     each = F.binary_cross_entropy_with_logits(logits.float(), label.nan_to_num().float(), reduction="none")
-    return torch.where(known, each, 0.0).sum() / known.sum().clamp(min=1)
+    return torch.where(known, each, 0.0).sum() / denominator(known.sum())
 
 
 def _augmented(method: nn.Module, signal: Tensor) -> Tensor:

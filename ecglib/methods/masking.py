@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ecglib.errors import InputError, one_of
+from ecglib.sharing import per_record
 
 Together = Literal["leads", "none"]
 
@@ -49,13 +50,18 @@ class Masking:
                 f"A signal of {leads} leads and {places} cells in each cannot be hidden in part; give longer signals "
                 "or smaller cells."
             )
-        noise = torch.rand(batch, leads, places, device=device)
+        noise = per_record(lambda n: torch.rand(n, leads, places, device=device), batch)
         if self.together == "leads":
             # Places in a random order, a whole number each; the rest, below 1, orders the leads of the last place,
             # which may be hidden in part.
-            noise = torch.rand(batch, 1, places, device=device).argsort(dim=2).argsort(dim=2) + 0.5 * noise
+            noise = (
+                per_record(lambda n: torch.rand(n, 1, places, device=device), batch).argsort(dim=2).argsort(dim=2)
+                + 0.5 * noise
+            )
         if whole := round(self.lead_ratio * leads):
-            first = torch.rand(batch, leads, device=device).argsort(dim=1).argsort(dim=1) < whole  # (B, L)
+            first = (
+                per_record(lambda n: torch.rand(n, leads, device=device), batch).argsort(dim=1).argsort(dim=1) < whole
+            )  # (B, L)
             noise = noise - (places + 1) * first[:, :, None]
         rank = noise.flatten(1).argsort(dim=1).argsort(dim=1)  # (B, L N): 0 is hidden first
         return (rank < self.hidden(leads, places)).view(batch, leads, places)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from ecglib import sharing
 from ecglib.errors import InputError
 from ecglib.losses.nt_xent import nt_xent
 
@@ -33,6 +34,6 @@ class Contrast(nn.Module):
 
     def forward(self, first: Tensor, second: Tensor) -> Tensor:
         """Pooled vectors (B, F) of two views to a scalar. Raises InputError for fewer than two records."""
-        if len(first) < 2:  # before the batch norms meet it
+        if len(first) * sharing.parts() < 2:  # before the batch norms meet it
             raise InputError(f"A contrast needs at least two records in a batch, but was given {len(first)}.")
         return nt_xent(self.project(first), self.project(second), temperature=self.temperature)

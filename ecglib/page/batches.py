@@ -99,21 +99,30 @@ class PageBatches:
         self.batches.set_epoch(epoch)
 
     def __iter__(self) -> Iterator[PageBatch]:
-        for number, batch in enumerate(self.batches):
+        return self.shared(0, 1)
+
+    def shared(self, rank: int, world: int) -> Iterator[PageBatch]:
+        """The epoch as one of `world` ranks sees it: its rows of each batch, with the pages that they have in it."""
+        for number, batch in enumerate(self.batches.shared(rank, world)):
             signal = batch.signal if self.augment is None else self._augmented(batch.signal, number)
-            yield PageBatch(signal, self.draw(signal, batch.index), batch.label, batch.index)
+            page = self.draw(signal, batch.index, part=(rank, world))
+            yield PageBatch(signal, page, batch.label, batch.index)
 
     @torch.inference_mode(False)  # what is kept from page to page must be usable outside of that mode too
     @torch.no_grad()
-    def draw(self, signal: Tensor, index: Tensor, *, check: bool | None = None) -> Tensor:
+    def draw(
+        self, signal: Tensor, index: Tensor, *, check: bool | None = None, part: tuple[int, int] = (0, 1)
+    ) -> Tensor:
         """(B, L, T) mV and (B,) positions to this epoch's pages (B, 3, H, W).
 
-        With check=False leads that are NaN are gaps, see `PageRenderer`.
+        With check=False leads that are NaN are gaps, see `PageRenderer`. `part` says that these are the rows of one
+        rank, of so many: a record's layout goes by its place in the whole batch.
         """
         seed = int(np.random.SeedSequence((self.seed, self.epoch)).generate_state(1)[0])
         page = self._memory(signal)
         b, parts = len(signal), len(self.renderers)
-        edges = [b * k // parts for k in range(parts + 1)]
+        rank, world = part
+        edges = [min(max(b * world * k // parts - rank * b, 0), b) for k in range(parts + 1)]
         for renderer, start, stop in zip(self.renderers, edges, edges[1:]):
             if start < stop:
                 part = slice(start, stop)

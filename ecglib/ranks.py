@@ -1,0 +1,44 @@
+"""Which of a launcher's processes this one is: torchrun, srun or mpirun say so in the environment.
+
+A *rank* is a process with a kernel of its own; `world` is how many there are. Nothing here needs torch, so that bad
+input is answered before it is loaded; what ranks do together stands in `sharing`, what their runners say in `company`.
+"""
+
+from __future__ import annotations
+
+import os
+
+_NEEDED = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+
+
+def world() -> int:
+    """How many ranks there are; 1 where no launcher started this process."""
+    return int(os.environ["WORLD_SIZE"]) if all(name in os.environ for name in _NEEDED) else 1
+
+
+def rank() -> int:
+    """This process's number, from 0; rank 0 writes what a run leaves behind."""
+    return int(os.environ["RANK"]) if world() > 1 else 0
+
+
+def is_first() -> bool:
+    return rank() == 0
+
+
+def local_rank() -> int:
+    """This process's number among those of its machine: which GPU is its own."""
+    return int(os.environ.get("LOCAL_RANK", "0")) if world() > 1 else 0
+
+
+def local_world() -> int:
+    """How many ranks share this machine, as far as the launcher tells."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", "1")) if world() > 1 else 1
+
+
+def command() -> list[str]:
+    """The words that start a module on as many ranks as now, from the repository's root."""
+    if world() == 1:
+        return ["python"]
+    machines = max(1, world() // local_world())
+    nodes = ["--nnodes", str(machines)] if machines > 1 else []
+    return ["torchrun", *nodes, "--nproc-per-node", str(local_world())]
