@@ -19,7 +19,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -76,13 +76,13 @@ class Company:
 
     def __init__(self) -> None:
         self.rank, self.world, self.host = ranks.rank(), ranks.world(), socket.gethostname()
-        self._beats: dict[
-            int, tuple[str, float]
-        ] = {}  # of each other rank: its last sign of life, and when it was seen
+        # Of each other rank: its last sign of life, and when it was seen.
+        self._beats: dict[int, tuple[str, float]] = {}
         self._words: dict[int, Word] = {}
         self._armed, self._gone, self._over = False, False, threading.Event()
-        self._lost: str | None = None
-        self._store = _store(self.rank)
+        self._lost: str | None = None  # why the run is over, where somebody or the store is not heard any more
+        self._deaf = False  # it is the store
+        self._store = _store()
         self._set(f"beat/{self.rank}", "0")
         self._set(f"host/{self.rank}", self.host)
         self._wait_for_all()
@@ -212,19 +212,20 @@ class Company:
         while not self._over.wait(BEAT_S):
             number += 1
             with suppress(RuntimeError):
-                self._set(f"beat/{self.rank}", str(number))
+                self._store.set(f"beat/{self.rank}", str(number))
                 for k, beat in zip(others, self._store.multi_get([f"beat/{k}" for k in others]), strict=True):
                     if self._beats.get(k, ("", 0.0))[0] != beat:
                         self._beats[k] = (beat, time.monotonic())
                 for k in others:
                     if k not in self._words and self._store.check([f"end/{k}"]):
-                        self._words[k] = Word(**json.loads(self._get(f"end/{k}")))
+                        self._words[k] = Word(**json.loads(self._store.get(f"end/{k}")))
                 self._heard = time.monotonic()
 
     def _watch(self) -> None:
         broken: float | None = None  # since when
         while not self._over.wait(BEAT_S / 2):
             if time.monotonic() - self._heard > LOST_S:
+                self._deaf = True
                 self._lost = f"the store at {os.environ['MASTER_ADDR']} has not answered for {LOST_S:g} s"
             elif silent := self._silent(LOST_S):
                 self._lost = "; ".join(
@@ -239,33 +240,51 @@ class Company:
 
     def _there(self, key: str) -> bool:
         with suppress(RuntimeError):
-            return self._store.check([key])
+            return self._ask(lambda: self._store.check([key]))
         return False
 
     def _set(self, key: str, value: str) -> None:
-        self._store.set(key, value)
+        self._ask(lambda: self._store.set(key, value))
 
     def _get(self, key: str) -> str:
-        return self._store.get(key).decode()
+        return self._ask(lambda: self._store.get(key)).decode()
+
+    def _ask(self, what: Callable[[], Any]) -> Any:
+        """The store's answer; RuntimeError where it gives none in time.
+
+        Behind a cut cable a question waits for as long as TCP likes, holding up whoever asks next, so that each is
+        asked in a thread that may be left behind.
+        """
+        answers: list[Any] = []
+
+        def ask() -> None:
+            try:
+                answers.append(what())
+            except RuntimeError as error:
+                answers.append(error)
+
+        thread = threading.Thread(target=ask, daemon=True)
+        thread.start()
+        limit = time.monotonic() + LOST_S
+        while not answers and time.monotonic() < limit and not self._deaf:
+            thread.join(0.1)
+        if not answers:
+            raise RuntimeError("the store does not answer")
+        if isinstance(answers[0], RuntimeError):
+            raise answers[0]
+        return answers[0]
 
 
-def _store(rank: int) -> Any:
-    """The launcher's store, or one of rank 0's runner where the launcher keeps none (srun, mpirun)."""
-    from torch.distributed import PrefixStore, TCPStore
-
-    kept = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
-    host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+def _store() -> Any:
     try:
-        store = TCPStore(
-            host, port, None, not kept and rank == 0, timeout=timedelta(seconds=COME_S), wait_for_workers=False
-        )
+        store = ranks.store("runners", COME_S)
     except RuntimeError as error:
-        raise InputError(f"the store at {host}:{port} cannot be reached ({str(error).splitlines()[0]})") from None
+        where = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
+        raise InputError(f"the store at {where} cannot be reached ({str(error).splitlines()[0]})") from None
     os.environ["TORCHELASTIC_USE_AGENT_STORE"] = "True"  # to the kernel: do not open another there
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # DDP's advice on parameters not used belongs in no report
     store.set_timeout(timedelta(seconds=LOST_S))
-    attempt = "/".join(os.environ.get(f"TORCHELASTIC_{name}", "0") for name in ("RUN_ID", "RESTART_COUNT"))
-    return PrefixStore(f"ecglib/{attempt}/{ranks.world()}", store)
+    return store
 
 
 def _failed(outcome: Outcome, reason: str, cell: int | None) -> Outcome:

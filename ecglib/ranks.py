@@ -1,12 +1,14 @@
 """Which of a launcher's processes this one is: torchrun, srun or mpirun say so in the environment.
 
-A *rank* is a process with a kernel of its own; `world` is how many there are. Nothing here needs torch, so that bad
-input is answered before it is loaded; what ranks do together stands in `sharing`, what their runners say in `company`.
+A *rank* is a process with a kernel of its own; `world` is how many there are. To ask takes no torch, so that bad input
+is answered before it is loaded; what ranks do together stands in `sharing`, what their runners say in `company`.
 """
 
 from __future__ import annotations
 
 import os
+from datetime import timedelta
+from typing import Any
 
 _NEEDED = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
@@ -33,6 +35,24 @@ def local_rank() -> int:
 def local_world() -> int:
     """How many ranks share this machine, as far as the launcher tells."""
     return int(os.environ.get("LOCAL_WORLD_SIZE", "1")) if world() > 1 else 1
+
+
+def store(name: str, wait_s: float) -> Any:
+    """The key-value store that the launcher keeps, or one of rank 0 where it keeps none (srun, mpirun).
+
+    Keys are of this `name` and of this start: torchrun's restart finds the store with what the ranks before it left
+    there, addresses that nobody answers at any more among them.
+
+    Raises:
+        RuntimeError: it cannot be reached in `wait_s` seconds.
+    """
+    from torch.distributed import PrefixStore, TCPStore
+
+    serves = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True" and rank() == 0
+    host, port, wait = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), timedelta(seconds=wait_s)
+    found = TCPStore(host, port, None, serves, timeout=wait, wait_for_workers=False)
+    start = "/".join(os.environ.get(f"TORCHELASTIC_{word}", "0") for word in ("RUN_ID", "RESTART_COUNT"))
+    return PrefixStore(f"ecglib/{name}/{start}/{world()}", found)
 
 
 def command() -> list[str]:

@@ -44,13 +44,16 @@ def join(device: torch.device) -> None:
         return
     # accelerate 1.15 knows only the older of two names that mean the same here.
     warnings.filterwarnings("ignore", message="`broadcast_buffers` is deprecated")
+    # Weights of one column lie in memory in two ways at once; DDP calls that slow, where nothing is.
+    warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
     backend = "gloo"
     if device.type == "cuda":
         own_gpu = ranks.local_world() <= torch.cuda.device_count()
         backend = "cpu:gloo,cuda:nccl" if own_gpu else "gloo"
         if not own_gpu:  # accelerate would name a GPU per rank
             os.environ["ACCELERATE_BYPASS_DEVICE_MAP"] = "true"
-    dist.init_process_group(backend, timeout=TIMEOUT)
+    store = ranks.store("kernels", TIMEOUT.total_seconds())
+    dist.init_process_group(backend, store=store, rank=ranks.rank(), world_size=ranks.world(), timeout=TIMEOUT)
 
 
 def handlers() -> list:

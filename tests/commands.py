@@ -59,6 +59,14 @@ def _run(words: list[str]) -> None:
         make_plan(options)
 
 
+def _torchrun(words: list[str]) -> None:
+    from torch.distributed.run import get_args_parser
+
+    options = get_args_parser().parse_args(words)
+    assert (options.module, options.training_script) == (True, "ecglib.run"), words
+    _run(options.training_script_args)
+
+
 def _datasets(words: list[str]) -> None:
     from ecglib.datasets import __main__, sources
 
@@ -86,5 +94,6 @@ MODULES = {
     "ecglib.run": _run,
     "ecglib.datasets": _datasets,
     "snakemake": _help("snakemake"),
+    "torch.distributed.run": _torchrun,
     **{f"ecglib.{name}": _help(f"ecglib.{name}") for name in HELPFUL},
 }
