@@ -19,7 +19,7 @@ from sklearn.metrics import roc_auc_score
 
 from ecglib.cohort import Cohort
 from ecglib.datasets import synthetic
-from ecglib.datasets.synthetic import anatomy, draws, patients
+from ecglib.datasets.synthetic import anatomy, draws, heart_vector, patients
 from ecglib.datasets.synthetic.findings import CODES
 from ecglib.datasets.synthetic.heart_vector import Beats, dipole, record
 from ecglib.datasets.synthetic.recording import make
@@ -128,6 +128,27 @@ def test_home_made_functions():
 
 
 # --- the table -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("rate", "seconds"), [(100, 10), (500, 5), (997, 7)])
+def test_the_baseline_is_the_spline_sample_by_sample(rate, seconds):
+    """The same bits as looking up the four knots of each sample."""
+    rng, t = np.random.default_rng(0), np.arange(rate * seconds) / rate
+    knots = rng.normal(size=(2, 9, heart_vector.num_knots(seconds)))
+    noise = heart_vector.Noise(None, None, rng.random((2, 9)), None, None, knots)
+    found = heart_vector._wander(noise, t)
+    knots = (knots * noise.wander[:, :, None]).astype(np.float32)
+    for k in range(1, knots.shape[2]):
+        knots[:, :, k] = np.float32(heart_vector._REMEMBER) * knots[:, :, k - 1] + np.float32(0.57) * knots[:, :, k]
+    for sample in range(0, len(t), 7):
+        place = t[sample] / heart_vector.KNOT_SECONDS
+        left, u = int(place), place - int(place)
+        v = 1 - u
+        weights = (v * v * v / 6, (4 + u * u * (3 * u - 6)) / 6, (4 + v * v * (3 * v - 6)) / 6, u * u * u / 6)
+        value = np.zeros((2, 9), np.float32)
+        for j, weight in enumerate(weights):
+            value += knots[:, :, left + j] * np.float32(weight)
+        np.testing.assert_array_equal(found[:, :, sample], value)
 
 
 def test_prevalences_are_near_ptb_xl():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import time
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ptb_xl_tree import NAMES, ecg, write_record
 
+from ecglib.datasets import wfdb_files
 from ecglib.datasets.wfdb_files import MISSING, Expected, parse, read
 from ecglib.errors import InputError
 from ecglib.leads import LEADS
@@ -50,6 +52,35 @@ def test_a_plain_record_is_what_wfdb_reads(tmp_path):
     assert chunk.agree.all()
     np.testing.assert_array_equal(chunk.signals[0], counts_by_wfdb(tmp_path / "a"))
     np.testing.assert_array_equal(chunk.sums[0], ecg(1).astype(np.int64).sum(axis=1) % 65536)
+
+
+def test_a_plain_record_costs_two_open_files_and_three_reads(tmp_path, monkeypatch):
+    for k in range(5):
+        write_record(tmp_path / f"{k}", ecg(k))
+    calls = Counter()
+
+    def counted(name):
+        real = getattr(os, name)
+
+        def call(*arguments):
+            calls[name] += 1
+            return real(*arguments)
+
+        return call
+
+    for name in ("open", "read", "preadv", "fstat", "close"):
+        monkeypatch.setattr(wfdb_files.os, name, counted(name))
+    read_all([tmp_path / f"{k}" for k in range(5)], threads=1)
+    # of the header two reads, the second of which finds its end; of the signal one, straight into the array
+    assert calls == {"open": 10, "read": 10, "preadv": 5, "fstat": 5, "close": 10}
+
+
+def test_a_file_that_comes_in_pieces_is_whole(tmp_path, monkeypatch):
+    file = tmp_path / "a"
+    file.write_bytes(bytes(range(256)) * 3)
+    real = os.read
+    monkeypatch.setattr(wfdb_files.os, "read", lambda handle, size: real(handle, min(size, 100)))
+    assert wfdb_files.read_bytes(str(file)) == file.read_bytes()
 
 
 @pytest.mark.parametrize(

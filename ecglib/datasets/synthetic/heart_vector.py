@@ -14,6 +14,7 @@ Samples are float32 and summed term after term, in operations that come out the 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -190,9 +191,13 @@ def _wander(noise: Noise, t: np.ndarray) -> np.ndarray:
     u = place - left
     v = 1 - u
     weights = [v * v * v / 6, (4 + u * u * (3 * u - 6)) / 6, (4 + v * v * (3 * v - 6)) / 6, u * u * u / 6]  # each (T,)
+    weights = [weight.astype(np.float32) for weight in weights]
     out = np.zeros((*knots.shape[:2], len(t)), np.float32)
-    for j, weight in enumerate(weights):
-        out += knots[:, :, left + j] * weight.astype(np.float32)
+    # Stretch by stretch between two knots: quicker than looking the knots up for every sample.
+    edges = [*np.flatnonzero(np.diff(left, prepend=-1)).tolist(), len(t)]
+    for start, end in pairwise(edges):
+        for j, weight in enumerate(weights):
+            out[:, :, start:end] += knots[:, :, left[start] + j, None] * weight[start:end]
     return out
 
 
