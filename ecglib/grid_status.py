@@ -138,10 +138,13 @@ class Progress:
         return total / max(self.count[RUNNING], 1)
 
     def text(self) -> str:
-        """The line, then one for each run that failed, is cut short or has to run again, and what to look at."""
+        """The line, then one for each run at work, failed, cut short or to run again: where it is, what to look at."""
         lines = [self.line()]
         others = [] if self.comparison is None else [self.comparison]
+        now = datetime.datetime.now(datetime.UTC)
         for each in [*self.states, *others]:
+            if each.kind == RUNNING:
+                lines.append(f"  running: {each.member.folder}: {_at(each)}{words(_elapsed(each, now))}")
             if each.kind in (FAILED, TO_COME) and each.why:
                 place = each.member.plan
                 pages = [page for page in ("report.html", "executed.ipynb") if (place.out / page).is_file()]
@@ -159,6 +162,12 @@ def _elapsed(state: State, now: datetime.datetime) -> float:
     if started is None or state.record.status != "unfinished":  # the record of the run before
         return 0.0
     return (now - datetime.datetime.fromisoformat(started)).total_seconds()
+
+
+def _at(state: State) -> str:
+    """The heading above the cell that runs, such as "Train the teacher, "; empty before the first."""
+    heading = None if state.record is None else (state.record.record.get("cell") or {}).get("heading")
+    return f"{heading}, " if heading and state.record.status == "unfinished" else ""
 
 
 def words(seconds: float) -> str:
@@ -181,3 +190,21 @@ def watch(grid: Grid, every_s: float) -> None:
                 counts = progress.count
 
     threading.Thread(target=look, daemon=True, name="grid status").start()
+
+
+def follow(grid: Grid, every_s: float = 2.0) -> Progress:
+    """Prints `text` until all is done or Ctrl-C: on a terminal in the same place, else whenever a run has changed."""
+    progress, counts = Progress(grid), None
+    try:
+        while True:
+            if sys.stdout.isatty():
+                print(f"\x1b[H\x1b[2J{progress.text()}", flush=True)  # from the top of an empty screen
+            elif progress.count != counts or progress.complete:
+                print(progress.text(), flush=True)
+            if progress.complete:
+                return progress
+            counts = progress.count
+            time.sleep(every_s)
+            progress = Progress(grid)
+    except KeyboardInterrupt:
+        return progress

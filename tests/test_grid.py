@@ -7,51 +7,23 @@ import json
 import shlex
 from pathlib import Path
 
-import nbformat
+import grid_files
 import pytest
+from grid_files import load, sentence
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from nbformat import v4
 from where import REPO
 
 from ecglib import grid, plan, run
 from ecglib.errors import InputError
 
-ONE = """\
-from typing import Literal
-
-width: float = 0.5  # of the network
-leads: list[str] = ["I"]  # what is looked at
-kind: Literal["plain", "1e-3"] = "plain"  # which
-data: str = "synthetic"  # where the records lie
-rate: int | None = None  # Hz
-seed: int = 0  # of chance
-out: str = "reports/one/manual"  # where the run leaves its results
-"""
-TWO = 'seeds: list[int] = [0]  # each\nwidth: float = 1.0  # of it\nout: str = "reports/two/manual"  # folder\n'
-NONE = 'width: float = 1.0  # of it\nout: str = "reports/none/manual"  # folder\n'
-COMPARE = 'runs: list[str] = []  # folders\ndraws: int = 10  # of them\nout: str = "reports/c/manual"  # folder\n'
+HEAD = "notebooks: [one]\npresets: [smoke]\n"
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def root(tmp_path, monkeypatch) -> Path:
-    (tmp_path / "pyproject.toml").touch()
-    (tmp_path / "notebooks").mkdir()
-    (tmp_path / "workflow").mkdir()
-    (tmp_path / "workflow/limits.yaml").write_text("default: {minutes: 5, memory_mb: 100, threads: 1, gpus: 0}\n")
-    for name, cell in (("one", ONE), ("two", TWO), ("none", NONE), ("compare_runs", COMPARE)):
-        cells = [v4.new_code_cell(cell, metadata={"tags": ["parameters"]})]
-        nbformat.write(v4.new_notebook(cells=cells), tmp_path / "notebooks" / f"{name}.ipynb")
-        (tmp_path / "params" / name).mkdir(parents=True)
-        for preset in ("smoke", "demo"):
-            (tmp_path / "params" / name / f"{preset}.yaml").touch()
     monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-def load(text: str, name: str = "g.yaml") -> grid.Grid:
-    Path(name).write_text(text)
-    return grid.load(name)
+    return grid_files.make(tmp_path)
 
 
 def test_every_combination_is_a_run_that_the_runner_understands(root):
@@ -97,64 +69,18 @@ def test_text_that_looks_like_a_number_stays_text(root):
     assert (values["kind"], values["data"], values["rate"]) == ("1e-3", "2011", None)
 
 
-HEAD = "notebooks: [one]\npresets: [smoke]\n"
-
-
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("notebooks: [oen]\npresets: [smoke]\n", "oen: there is no notebooks/oen.ipynb. Did you mean 'one'?"),
-        ("notebooks: one\npresets: [smoke]\n", "`notebooks` must be a list of names"),
-        ("notebooks: [one, one]\npresets: [smoke]\n", "`notebooks` names 'one' twice; keep one"),
-        ("notebooks: [compare_runs]\npresets: [smoke]\n", "compare_runs comes behind the runs by itself"),
-        ("notebooks: [one]\n", "`presets` must be a list of names"),
-        ("notebooks: [one]\npresets: [smok]\n", "no preset 'smok' in params/one. Did you mean 'smoke'?"),
         (HEAD + "seed: [1]\n", "a grid has no 'seed'. Did you mean 'seeds'?"),
-        (HEAD + "seeds: [0.5]\n", "`seeds` must be a list of whole numbers"),
-        (HEAD + "seeds: [1, 1]\n", "`seeds` names 1 twice"),
-        ("notebooks: [none]\npresets: [smoke]\nseeds: [1]\n", "none has neither `seed` nor `seeds`; leave"),
-        (HEAD + "parameters: {widht: [1]}\n", "one has no parameter 'widht'. Did you mean 'width'?"),
-        (HEAD + "parameters: {width: 1}\n", "parameter 'width' needs a list of the values to try, such as [1]"),
-        (HEAD + "parameters: {width: []}\n", "parameter 'width' needs a list of the values to try"),
-        (HEAD + "parameters: {width: [wide]}\n", "parameter 'width' is 'wide', but it must be a number"),
-        (HEAD + "parameters: {width: [1, 1.0]}\n", "parameter 'width' holds a value twice; keep one"),
-        (HEAD + "parameters: {leads: [I]}\n", "parameter 'leads' is 'I', but it must be a list"),
-        (HEAD + "parameters: {seed: [1]}\n", "parameter 'seed' is not set here; give the values under `seeds`"),
-        (HEAD + "parameters: {out: [x]}\n", "parameter 'out' is not set here; the grid names the folders"),
-        (HEAD + "parameters: {two.width: [1]}\n", "'two.width' names a notebook that is not in the grid"),
-        (HEAD + "parameters: [width]\n", "`parameters` must hold lines"),
         (HEAD + "compare: {drawz: 3}\n", "compare_runs has no parameter 'drawz'. Did you mean 'draws'?"),
         (HEAD + "compare: {runs: [x]}\n", "'runs' of compare_runs is set by the grid"),
         (HEAD + "compare: yes\n", "`compare` holds parameters of compare_runs"),
-        (HEAD + "limits: {smoke: {minute: 3}}\n", "the limits of 'smoke' have no 'minute'. Did you mean 'minutes'?"),
-        (HEAD + "limits: {smoke: {minutes: 0}}\n", "the limit 'minutes' of 'smoke' is 0; give a whole number, 1 or"),
-        (HEAD + "limits: 3\n", "limits are lines"),
-        (HEAD + "most: 0\n", "`most` is 0"),
-        (HEAD + "seeds: [1, 2]\nmost: 1\n", "1 preset x 2 seeds = 2 runs of one, 2 in all and more than 1;"),
         ("notebooks: [one\n", "not readable as YAML"),
     ],
 )
-def test_a_bad_grid_is_one_sentence(root, capsys, text, said):
-    with pytest.raises(InputError) as caught:
-        load(text)
-    message = str(caught.value)
-    assert said in message
-    assert message.startswith("g.yaml")
-    assert "\n" not in message
-    assert grid.main(["check", "g.yaml"]) == 2
-    assert capsys.readouterr().err == f"error: {message}\n"
-
-
-def test_the_size_of_a_large_product_is_said_before_it_is_made(root):
-    seeds = ", ".join(map(str, range(1000)))
-    with pytest.raises(InputError, match=r"2 presets x 1000 seeds = 2,000 runs of one, 2,000 in all"):
-        load(f"notebooks: [one]\npresets: [smoke, demo]\nseeds: [{seeds}]\n")
-
-
-def test_without_limits_there_is_a_sentence_that_says_which(root):
-    (root / "workflow/limits.yaml").unlink()
-    with pytest.raises(InputError, match="'smoke' has no limits"):
-        load(HEAD)
+def test_a_bad_grid_is_one_sentence(text, said):
+    assert said in sentence(text)
 
 
 def test_too_many_names_for_one_command(root):
@@ -190,6 +116,12 @@ def test_the_commands_of_a_grid(root, capsys):
     assert "  python -m ecglib.run one --preset smoke -p seed=7\n" in capsys.readouterr().out
     assert grid.main(["status", "g.yaml"]) == 1
     assert "0 of 1 runs done, 0 running, 0 failed, 1 to come" in capsys.readouterr().out
+    message = sentence(f"{HEAD}seeds: [0.5]\n")
+    assert grid.main(["check", "g.yaml"]) == 2
+    assert capsys.readouterr().err == f"error: {message}\n"
+    with pytest.raises(SystemExit):
+        grid.main(["check", "g.yaml", "--watch"])
+    assert "--watch goes with status" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("path", sorted((REPO / "workflow/grids").glob("*.yaml")), ids=lambda path: path.stem)

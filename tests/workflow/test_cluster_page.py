@@ -32,6 +32,7 @@ def test_its_commands_are_understood(command, monkeypatch):
         assert words[2] == "ecglib.grid"
         assert words[3] in ("check", "list", "status")
         assert grid.load(words[4]).members
+        assert words[5:] in ([], ["--watch"])
 
 
 def test_its_example_is_the_grid_that_it_names():

@@ -103,6 +103,42 @@ def test_the_time_left_is_the_mean_of_what_ended_over_what_runs_side_by_side(fou
     assert [grid_status.words(s) for s in (40, 240, 12600)] == ["40 s", "4 min", "3.5 h"]
 
 
+def test_what_a_run_is_at_is_said_while_it_runs(four):
+    now = datetime.datetime.now(datetime.UTC)
+    a, b = four.members[:2]
+    record(a, "unfinished", started=now - datetime.timedelta(seconds=300), cell={"number": 4, "heading": "The teacher"})
+    record(b)  # of the run before: its record is none of the run that has just begun
+    with inuse.holding(a.plan.out), inuse.holding(b.plan.out):
+        text = grid_status.Progress(four).text()
+    assert text.splitlines()[1:] == [
+        "  running: reports/toy/smoke+seed=0: The teacher, 5 min",
+        "  running: reports/toy/smoke+seed=1: 0 s",
+    ]
+
+
+def test_watching_says_what_has_changed_and_ends_with_the_grid(four, monkeypatch, capsys):
+    members, naps = iter(four.members), []
+
+    def nap(seconds):
+        naps.append(seconds)
+        if len(naps) > 1:  # nothing happens at first
+            record(next(members))
+
+    monkeypatch.setattr(grid_status.time, "sleep", nap)
+    monkeypatch.setattr(grid_status, "comparison", lambda grid: None)
+    assert grid_status.follow(four).complete
+    counts = [line.partition(" of ")[0] for line in capsys.readouterr().out.splitlines()]
+    assert counts == ["g: 0", "g: 1", "g: 2", "g: 3", "g: 4"]
+    assert len(naps) == 5
+
+    def interrupted(seconds):
+        raise KeyboardInterrupt
+
+    four.members[0].plan.out.joinpath("run.json").unlink()
+    monkeypatch.setattr(grid_status.time, "sleep", interrupted)
+    assert not grid_status.follow(four).complete
+
+
 def test_the_comparison_counts_only_for_the_runs_that_it_read(four):
     for member in four.members:
         record(member)

@@ -17,6 +17,7 @@ rate: int = 100  # Hz
 weight: float = 0.5  # of the loss
 fails: str = ""  # the file that has to be there, or else the run fails; "": none
 nap_s: float = 0.0  # how long the training takes
+waits_for: str = ""  # the file without which the training does not end; "": none
 leads: list[str] = ["I"]  # what is looked at
 data: str = "synthetic"  # where the records lie
 seed: int = 0  # of all that is drawn
@@ -34,6 +35,8 @@ class Cohort(list):
 run.data(Cohort("abc"), "all of it")
 print("threads", os.environ.get("OMP_NUM_THREADS"), "device", os.environ.get("CUDA_VISIBLE_DEVICES"), flush=True)
 time.sleep(nap_s)
+while waits_for and not os.path.exists(results.root() / waits_for):
+    time.sleep(0.2)
 if fails == "never":
     raise InputError("nowhere: there is no such folder; give another")
 if fails and not os.path.exists(results.root() / fails):
@@ -85,10 +88,11 @@ def grid(root: Path, text: str, name: str = "g") -> Path:
     return path
 
 
-def words(path: Path, *more: str, config: str = "") -> list[str]:
-    """The command that starts a grid, from the repository's root."""
+def words(path: Path, *more: str, config: str = "", cores: int | None = 2) -> list[str]:
+    """The command that starts a grid, from the repository's root; on a cluster there are no `cores` to name."""
     values = [f"grid={path}", "every=1", "first_wait=1", *config.split()]
-    return [sys.executable, "-m", "snakemake", "--cores", "2", "--config", *values, *more]
+    own = [] if cores is None else ["--cores", str(cores)]
+    return [sys.executable, "-m", "snakemake", *own, "--config", *values, *more]
 
 
 def environment(root: Path) -> dict[str, str]:
