@@ -17,12 +17,12 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ecglib.bootstrap import Bootstrap
-from ecglib.comparison import chosen_protocols, configuration, names, protocols_of
+from ecglib.comparison import ASIDE, chosen_protocols, configuration, names, protocols_of
 from ecglib.errors import InputError, nearest
 from ecglib.evaluation import Scores
 from ecglib.metrics import THRESHOLDED, auc, best_thresholds, macro, measure
@@ -43,6 +43,7 @@ class Line:
     scores: Mapping[tuple[int, ...], Scores]
     valid: float
     label: str = ""
+    settings: Mapping[str, Any] = field(default_factory=dict)  # the parameters that make the configuration
 
 
 @dataclass(frozen=True, eq=False)
@@ -233,7 +234,9 @@ def _measured(members: Sequence[_Said], metric: str, split: str, draws: int, see
             remark = f"{_some(runs)} are pooled, though their code was not the same: what changed in it may matter."
             remarks += [remark] if remark not in remarks else []
         valid = float(np.mean([_validation(each, metric) for each in seeds.values()]))
-        lines.append(Line(model, protocol, notebook, runs, scores, valid))
+        parameters = next(iter(seeds.values())).run.parameters
+        settings = {name: value for name, value in parameters.items() if name not in ASIDE}
+        lines.append(Line(model, protocol, notebook, runs, scores, valid, settings=settings))
     protocols = tuple(dict.fromkeys(line.protocol for line in lines))
     return Ground(
         metric, split, members[0].data, members[0].fingerprint, protocols, first.classes, len(first),
@@ -273,12 +276,26 @@ def _labelled(lines: Sequence[Line]) -> list[Line]:
     for line in lines:
         twins = [other for other in lines if other is not line and other.model == line.model]
         more = []
-        if any(other.runs != line.runs for other in twins):
-            more.append(line.runs[0] + (f" and {len(line.runs) - 1} more" if len(line.runs) > 1 else ""))
+        if others := [other for other in twins if other.runs != line.runs]:
+            first = line.runs[0] + (f" and {len(line.runs) - 1} more" if len(line.runs) > 1 else "")
+            more.append(_setting(line, others) or first)
         if any(other.runs == line.runs for other in twins):
             more.append(line.protocol)
         out.append(replace(line, label=f"{line.model} ({', '.join(more)})" if more else line.model))
     return out
+
+
+def _setting(line: Line, others: Sequence[Line]) -> str:
+    """The parameters that tell this line from the others, such as "width=0.5"; empty where none do, or not in few words."""
+
+    def said(each: Line) -> str:
+        return ", ".join(f"{name}={each.settings[name]}" for name in names)
+
+    if any((other.notebook, other.settings.keys()) != (line.notebook, line.settings.keys()) for other in others):
+        return ""
+    names = [name for name, value in line.settings.items() if any(other.settings[name] != value for other in others)]
+    alike = any(said(other) == said(line) for other in others)  # another version of the notebook, other data
+    return "" if alike or len(said(line)) > 40 else said(line)
 
 
 def _why_apart(by_ground: Mapping[tuple, Sequence[_Said]]) -> list[str]:

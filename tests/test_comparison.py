@@ -226,6 +226,16 @@ def test_other_settings_are_compared_but_not_pooled(tmp_path, other):
     assert tests.loc[twin, "seeds"] == "1 against 0", "no seed in common, and said so"
 
 
+def test_a_setting_is_told_by_what_differs(tmp_path):
+    runs = [
+        leave(tmp_path / f"w{w}s{s}", seeds=(s,), parameters={"width": w, "depth": 2}) for w in (1, 2) for s in (0, 1)
+    ]
+    (ground,) = compare(runs).grounds
+    assert {"good (width=1)", "good (width=2)"} < {line.label for line in ground.lines}
+    long = [leave(tmp_path / f"l{w}", seeds=(0,), parameters={"width": f"{w}" * 50}) for w in (1, 2)]
+    assert {"good (lead_kd/l1)", "good (lead_kd/l2)"} < {line.label for line in compare(long).grounds[0].lines}
+
+
 def test_parameters_that_change_no_result_make_no_other_setting(tmp_path):
     runs = [leave(tmp_path / f"s{s}", seeds=(s,), parameters={"data": f"/place/{s}", "draws": 10 + s}) for s in (0, 1)]
     assert len(compare(runs).grounds[0].lines) == 2
