@@ -1,33 +1,34 @@
 """Pages per second: ours beside ecg-plot, pmecg and matplotlib figures, in one run on the same records.
 
-    uv pip install --group peers       # into the environment that this runs in
-    OMP_NUM_THREADS=1 python benchmarks/draw_pages.py [--seconds 3] [--rounds 3] [--workers 2] [--out draw_pages.json]
+    python -m benchmarks.draw_pages [--seconds 1] [--rounds 3] [--workers 2] [--all]
 
 Everyone draws the same synthetic 10 s records at 100 Hz as a 3x4 page with a strip of lead II and ends with the pixels
 as bytes in memory; no file is written. Everyone gets the same `--workers` processes of one thread each, started
 together, so that "two cores" means the same for all. The contenders take turns, round by round, so that a busy machine
-disturbs all alike, and the median round counts. Ours is measured four ways: bytes and float32, exact geometry and
-geometry drawn at random per record. Where there is an accelerator, ours is measured there too, in this process.
+disturbs all alike, and the median round counts. Ours is measured as bytes of exact geometry, which is what the peers
+draw, and as float32 with geometry drawn at random per record, which is what training takes; `--all` adds the two other
+ways. On a GPU, ours is measured in this process: signals and the pages' memory lie on the device before the clock
+starts, and the pages stay there, as a network that trains on them reads them there.
 
 The peers are called as their documentation shows for this layout. Matplotlib comes twice: "plain" as one would write
 it, with `vlines` and `hlines` for the grid and a `plot` per lead (a grid of axis ticks would be ten times slower);
 "lean" as one who counts milliseconds would, with all lines of a kind in one collection without computed limits. The
-ratios are to the fastest of ecg-plot, pmecg and plain matplotlib, and, in the last column, to the lean figure.
+target speaks of the fastest of ecg-plot, pmecg and plain matplotlib, and is judged on bytes of exact geometry. The
+pages are not equal pixel by pixel: each package has its own margins, lettering and pens.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
+import dataclasses
 import multiprocessing
-import os
 import queue
 import statistics
 import time
-from importlib.metadata import version
-from pathlib import Path
+from collections.abc import Sequence
 
 import numpy as np
+
+from benchmarks.case import Case, arguments, finish, peer
 
 RATE, SECONDS, BATCH = 100, 10, 64
 SIZES = ((425, 550), (850, 1100))
@@ -214,7 +215,7 @@ def _forever(items):
         yield from items
 
 
-PEERS = {"matplotlib, plain": (matplotlib_plain, ()), "pmecg": (pmecg, ()), "ecg-plot": (ecg_plot, ())}
+PEERS = {"matplotlib": (matplotlib_plain, ()), "pmecg": (pmecg, ()), "ecg-plot": (ecg_plot, ())}
 LEAN = {"matplotlib, lean": (matplotlib_lean, ())}
 OURS = {
     "ours, bytes": (ours, ("uint8", False)),
@@ -223,6 +224,9 @@ OURS = {
     "ours, float32, varied": (ours, ("float32", True)),
 }
 CONTENDERS = PEERS | LEAN | OURS
+USUAL = ("ours, bytes", "ours, float32, varied")
+LIKE_PEERS = ("ours, bytes",)  # the target is judged on what the peers draw, too
+TARGET, ON_GPU = "100 x the fastest of ecg-plot, pmecg and matplotlib", "over 20,000 pages/s"
 
 
 # --------------------------------------------------------------------------------------------------------- measuring
@@ -266,91 +270,74 @@ def pages_per_second(name: str, size: tuple[int, int], seconds: float, workers: 
     return sum(rate for rate, _ in answers)
 
 
-def on_accelerator(size: tuple[int, int], seconds: float, rounds: int) -> dict[str, list[float]]:
-    """Ours on the accelerator, if there is one: pages per second in each round, by kind.
-
-    Signals, indices and the pages' memory lie on the device before the clock starts, and the pages stay there, as a
-    network that trains on them reads them there. The host waits for each step to end before it counts its pages.
-    """
+def on_gpu(name: str, size: tuple[int, int], seconds: float, rounds: int) -> float:
+    """Pages a second of one of ours; the host waits for each step to end before it counts its pages."""
     import torch
 
-    if not torch.cuda.is_available():
-        return {}
-    found: dict[str, list[float]] = {name: [] for name in OURS}
+    step = ours(size, *OURS[name][1], device="cuda")
+    for _ in range(3):  # kernels are loaded, constants copied, memory is asked for
+        step()
+    found = []
     for _ in range(rounds):
-        for name, (_, arguments) in OURS.items():
-            step = ours(size, *arguments, device="cuda")
-            for _ in range(3):  # kernels are loaded, constants copied, memory is asked for
-                step()
+        torch.cuda.synchronize()
+        begin, pages = time.perf_counter(), 0
+        while (spent := time.perf_counter() - begin) < seconds:
+            pages += step()
             torch.cuda.synchronize()
-            begin, pages = time.perf_counter(), 0
-            while (spent := time.perf_counter() - begin) < seconds:
-                pages += step()
-                torch.cuda.synchronize()
-            found[name].append(pages / spent)
-            del step  # its pages
-            torch.cuda.empty_cache()
-    return {f"{name}, {torch.cuda.get_device_name()}": speeds for name, speeds in found.items()}
+        found.append(pages / spent)
+    del step  # its pages
+    torch.cuda.empty_cache()
+    return statistics.median(found)
 
 
-def measure(size: tuple[int, int], seconds: float, rounds: int, workers: int) -> list[dict]:
-    table: dict[str, list[float]] = {name: [] for name in CONTENDERS}
-    for _ in range(rounds):
-        for name in CONTENDERS:
-            table[name].append(pages_per_second(name, size, seconds, workers))
-    fastest = [max(table[name][k] for name in PEERS) for k in range(rounds)]
-    lean = table["matplotlib, lean"]
-    rows = []
-    for name, speeds in table.items():
-        ratios = [speed / best for speed, best in zip(speeds, fastest)]
-        rows.append({
-            "contender": name, "height": size[0], "width": size[1], "workers": workers,
-            "pages_per_second": statistics.median(speeds), "times_fastest_peer": statistics.median(ratios),
-            "lowest": min(ratios), "highest": max(ratios),
-            "times_lean": statistics.median(speed / other for speed, other in zip(speeds, lean)),
-        })  # fmt: skip
-    for name, speeds in on_accelerator(size, seconds, rounds).items():
-        speed, best = statistics.median(speeds), statistics.median(fastest)
-        rows.append({
-            "contender": name, "height": size[0], "width": size[1], "workers": 1, "pages_per_second": speed,
-            "times_fastest_peer": speed / best, "lowest": min(speeds) / best, "highest": max(speeds) / best,
-            "times_lean": speed / statistics.median(lean),
-        })  # fmt: skip
-    return rows
+def measure(size: tuple[int, int], kinds: Sequence[str], asked) -> list[Case]:
+    """A case for each of ours at this size: the contenders take turns, round by round."""
+    there = [n for n in PEERS if n == "matplotlib" or peer(n.replace("-", "_")) is not None]
+    table: dict[str, list[float]] = {name: [] for name in (*there, *LEAN, *kinds)}
+    for _ in range(asked.rounds):
+        for name, speeds in table.items():
+            speeds.append(pages_per_second(name, size, asked.seconds, asked.workers))
+    speed = {name: statistics.median(speeds) for name, speeds in table.items()}
+    beside = {name: speed.get(name) for name in (*PEERS, *LEAN)}
+    cases = []
+    for name in kinds:
+        title = f"{size[1]} x {size[0]} px, {name.removeprefix('ours, ')}, {asked.workers} processes"
+        case = Case(title, "pages/s", "higher", speed[name], beside)
+        if name in LIKE_PEERS:
+            case = case.judged(TARGET, case.times(*PEERS), 100)
+        else:
+            case = dataclasses.replace(case, note="More than the peers do, who draw bytes of one fixed geometry.")
+        cases.append(case)
+    return cases
 
 
-def about() -> dict:
-    """The machine, the versions and the commit that a table was measured with."""
+def gpu_cases(sizes: Sequence[tuple[int, int]], kinds: Sequence[str], asked) -> list[Case]:
     import torch
 
-    from ecglib import provenance
+    cases = []
+    for size in sizes:
+        for name in kinds:
+            title = f"{size[1]} x {size[0]} px, {name.removeprefix('ours, ')}, GPU"
+            if torch.cuda.is_available():
+                found, note = on_gpu(name, size, asked.seconds, asked.rounds), f"{torch.cuda.get_device_name()}."
+            else:
+                found, note = None, "Not yet measured: no GPU here."
+            cases.append(Case(title, "pages/s", "higher", found, note=note).judged(ON_GPU, found, 20_000))
+    return cases
 
-    root = Path(__file__).parents[1]
-    peers = {name: version(name) for name in ("ecg-plot", "pmecg")}
-    accelerator = torch.cuda.get_device_name() if torch.cuda.is_available() else None
-    return provenance.git_state(root) | provenance.environment(root) | {"peers": peers, "accelerator": accelerator}
 
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--seconds", type=float, default=3.0, help="per contender and round")
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = arguments(__doc__)
+    parser.add_argument("--seconds", type=float, default=1.0, help="per contender and round (1)")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--workers", type=int, default=2, help="processes of one thread each")
-    parser.add_argument("--out", type=Path, help="write the table as JSON")
-    options = parser.parse_args()
-    rows, load = [], [os.getloadavg()]
-    for size in SIZES:
-        rows += measure(size, options.seconds, options.rounds, options.workers)
-        print(f"\n{size[1]} x {size[0]} px, {options.workers} workers, median of {options.rounds} rounds")
-        for row in (r for r in rows if r["height"] == size[0]):
-            speed, times = f"{row['pages_per_second']:>10.1f} pages/s", f"{row['times_fastest_peer']:>9.1f} x"
-            print(f"  {row['contender']:<40}{speed}{times}{row['times_lean']:>9.1f} x lean")
-    if options.out:
-        load.append(os.getloadavg())  # what else the machine did, before and after
-        settings = {"seconds": options.seconds, "rounds": options.rounds, "workers": options.workers}
-        options.out.write_text(
-            json.dumps(about() | {"settings": settings, "load": load, "rows": rows}, indent=1) + "\n"
-        )
+    parser.add_argument("--workers", type=int, default=2, help="processes of one thread each (2)")
+    parser.add_argument("--all", action="store_true", help="ours in all four ways")
+    asked = parser.parse_args(argv)
+    kinds, sizes = (OURS if asked.all else USUAL), SIZES
+    if asked.quick:
+        asked.seconds, asked.rounds, asked.workers, kinds, sizes = 0.2, 1, 1, USUAL[:1], SIZES[:1]
+    cases = [case for size in sizes for case in measure(size, kinds, asked)]
+    finish(cases + gpu_cases(sizes, kinds, asked), asked)
 
 
 if __name__ == "__main__":

@@ -10,8 +10,9 @@ highest of samples taken 50 times a second): pages of the mapped signals count w
 takes back when it needs them, and stand in "high-water mark" (VmHWM), which is why that grows with what was read.
 
 The records are synthetic, at 100 Hz for 10 s: 24 kB each, 24 GB the million. They are built in `--cache` the first
-time, about 0.4 ms a record and core, in cohorts of at most 100,000: the records' table is made in memory, about 1.5 kB
-a record. Every size takes what it needs of the same cohorts, so the smaller ones cost nothing beside the largest.
+time, about 0.4 ms a record and core, in cohorts of at most 100,000, so that every size takes what it needs of the same
+cohorts and the smaller ones cost nothing beside the largest; a pool of several cohorts is also what is measured. For
+building, which holds about 50 bytes a record whatever the size, and for disk and time see `growth`.
 """
 
 from __future__ import annotations

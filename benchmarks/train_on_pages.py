@@ -1,23 +1,22 @@
-"""How much of a training step on pages is spent drawing them: the network must not wait for the renderer.
+"""Training on pages that are drawn as they are needed: the network must not wait for the renderer.
 
-    .venv/bin/python benchmarks/train_on_pages.py [--device cuda] [--out table.json]
+    python -m benchmarks.train_on_pages [--batch 32] [--rounds 8] [--threads 2]
 
-Per page network and size: the time of a step with pages drawn in it, and of the same step on a page that is there
-already; the difference is what drawing costs. Steps of both kinds are interleaved, medians are told.
+Per page network and size: pages per second of training steps with the pages drawn in them, and of the same steps on a
+page that is there already, which is the limit; the difference is what drawing costs. Steps of both kinds are
+interleaved and medians are told; everything runs under bf16 autocast. On a GPU where there is one.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import platform
 import statistics
 import tempfile
-import time
-from pathlib import Path
+from collections.abc import Sequence
 
 import torch
 
+from benchmarks.case import Case, arguments, finish
+from benchmarks.networks import waited
 from ecglib import datasets
 from ecglib.methods.image_kd import ImageKD, PageView
 from ecglib.page import PageBatches, Vary
@@ -29,13 +28,7 @@ CASES = (  # timm's name, width, (height, width) in pixels
 )
 
 
-def waited(device: torch.device) -> float:
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-    return time.perf_counter()
-
-
-def measure(case: tuple, batches, device: torch.device, rounds: int) -> dict:
+def measure(case: tuple, batches, device: torch.device, rounds: int) -> Case:
     name, width, size = case
     pages = PageBatches(batches, layouts=("3x4+II", "3x4", "6x2"), size=size, vary=Vary())
     view = PageView(name, classes=list("ABCDE"), size=size, width=width, registered=False)
@@ -68,38 +61,37 @@ def measure(case: tuple, batches, device: torch.device, rounds: int) -> dict:
             times["with"].append(middle - begin)
             times["without"].append(end - middle)
     whole, bare = (statistics.median(times[kind]) for kind in ("with", "without"))
-    return {
-        "network": name, "channels": width, "height": size[0], "width": size[1], "batch": len(kept.page),
-        "pages_per_second": len(kept.page) / whole, "share_of_a_step_spent_drawing": max(0.0, 1 - bare / whole),
-    }  # fmt: skip
+    pages, share = len(kept.page), max(0.0, 1 - bare / whole)
+    where = torch.cuda.get_device_name() if device.type == "cuda" else f"{torch.get_num_threads()} threads"
+    return Case(
+        f"{name} x {width:g}, {size[1]} x {size[0]} px, {where}", "pages/s", "higher", pages / whole, {},
+        {"a page that is there": pages / bare}, note=f"Batch {pages}; drawing is {share:.1%} of a step.",
+    )  # fmt: skip
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = arguments(__doc__)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument(
-        "--batch", type=int, default=None, help="pages a step; 32 on a processor, 256 on an accelerator"
-    )
-    parser.add_argument("--rounds", type=int, default=8)
-    parser.add_argument("--out", type=Path, help="write the table as JSON")
-    options = parser.parse_args()
-    device = torch.device(options.device)
-    size = options.batch or (32 if device.type == "cpu" else 256)
+    parser.add_argument("--batch", type=int, help="pages a step; 32 on a processor, 256 on a GPU")
+    parser.add_argument("--threads", type=int, default=2, help="on the processor (2)")
+    parser.add_argument("--rounds", type=int, default=5)
+    asked = parser.parse_args(argv)
+    torch.set_num_threads(asked.threads)
+    device = torch.device(asked.device)
+    size = asked.batch or (4 if asked.quick else 32 if device.type == "cpu" else 256)
     with tempfile.TemporaryDirectory() as cache:
         cohort = datasets.load("synthetic", rate=100, records=4 * size, cache=cache, progress=False)
         cohort = cohort.labelled("superclass")
-        rows = []
-        for case in CASES:
+        cases = []
+        for case in CASES[:1] if asked.quick else CASES:
             batches = cohort.batches(size, task="superclass", device=device, shuffle=True, drop_last=True)
-            rows.append(measure(case, batches, device, options.rounds))
-            row = rows[-1]
-            share = f"drawing {row['share_of_a_step_spent_drawing']:.1%} of a step"
-            page = f"{row['network']:<10} x{row['channels']:<5g}{row['width']:>5} x{row['height']:>4} px"
-            print(f"{page}{row['pages_per_second']:>10.1f} pages/s  {share}")
+            cases.append(measure(case, batches, device, 1 if asked.quick else asked.rounds))
         del cohort, batches
-    if options.out:
-        about = {"device": str(device), "machine": platform.machine(), "torch": torch.__version__, "rows": rows}
-        options.out.write_text(json.dumps(about, indent=1) + "\n")
+    if device.type != "cuda":
+        name, width, shape = CASES[-1]
+        empty = f"{name} x {width:g}, {shape[1]} x {shape[0]} px, GPU"
+        cases.append(Case(empty, "pages/s", "higher", None, note="Not yet measured: no GPU here."))
+    finish(cases, asked)
 
 
 if __name__ == "__main__":

@@ -10,13 +10,19 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ecglib import metrics
 from ecglib.errors import InputError
 
+if TYPE_CHECKING:
+    from scipy import sparse
+
 CACHE_BYTES = 4 << 20  # of float64 weights per block of draws: about a core's second-level cache
+COUNTED_BYTES = 1 << 20  # of whole-numbered weights per block: they are read row by row, again and again
 
 
 class Bootstrap:
@@ -49,6 +55,8 @@ class Bootstrap:
         """The metric `name` of predictions p (N, C) in every draw: (D, C), NaN where a draw leaves it undefined."""
         p = np.asarray(p)
         y, p = metrics.checked(name, self.y, p[:, None] if p.ndim == 1 else p)  # (N,) -> (N, 1)
+        if name == "auc":
+            return self._auc(y, p)
         values = metrics.prepare(name, y, p, self.patients, thresholds=thresholds, owner=self.owner)
         return np.concatenate([values(weights) for weights in self._blocks()])  # (D, C)
 
@@ -61,6 +69,20 @@ class Bootstrap:
     def f1(self, p, thresholds) -> np.ndarray:
         return self.measure("f1", p, thresholds=thresholds)
 
+    def _auc(self, y: np.ndarray, p: np.ndarray) -> np.ndarray:
+        """`metrics.auc` of every draw (D, C), to the last bit, in whole numbers: a quarter of the time."""
+        drawn = int((np.bincount(self.owner, minlength=self.patients) @ self.counts.astype(np.float32)).max())
+        kind = np.int32 if drawn**2 // 2 < 2**31 else np.int64  # twice the pairs that a draw of so many can make
+        rankings = [metrics.Ranking.of(y[:, c], p[:, c], self.owner) for c in range(y.shape[1])]
+        steps = [_Steps.of(ranking, self.patients, kind) for ranking in rankings]
+        width = max(64, COUNTED_BYTES // (np.dtype(kind).itemsize * self.patients))
+        out = np.empty((len(self), len(steps)))
+        for start in range(0, len(self), width):
+            weights = self.counts[:, start : start + width].astype(kind)  # (patients, d)
+            for c, step in enumerate(steps):
+                out[start : start + width, c] = step.auc(weights)
+        return out
+
     def _blocks(self) -> Iterator[np.ndarray]:
         """The counts as float64 (patients, d), a block of draws at a time so that memory stays bounded.
 
@@ -69,6 +91,49 @@ class Bootstrap:
         width = max(16, CACHE_BYTES // (8 * len(self.owner)))
         for start in range(0, len(self), width):
             yield self.counts[:, start : start + width].astype(np.float64)
+
+
+@dataclass(frozen=True)
+class _Steps:
+    """The steps of one class's ROC curve, K of them, as sums over patients: what `metrics.Ranking` says, merged.
+
+    Positives with no negative between them make one step, for in no draw can a negative come between them.
+    high (K, patients): how many of a patient's positives are in a step. low (K + 1, patients): the negatives between a
+    step and the one before, and those above the last; (2 K + 1, patients) where scores are tied, each step's own
+    negatives then coming after those below it.
+    """
+
+    high: sparse.csr_array
+    low: sparse.csr_array
+
+    @classmethod
+    def of(cls, ranking: metrics.Ranking, patients: int, kind: type) -> _Steps:
+        places = np.stack([ranking.below, ranking.upto])  # (2, P), neither falls
+        first = np.flatnonzero(np.append(True, (np.diff(places) > 0).any(axis=0)))[: places.shape[1]]  # (K,)
+        below, upto = places[:, first]
+        edges = below if np.array_equal(below, upto) else np.stack([below, upto], axis=1).ravel()  # (K,) or (2 K,)
+        whole = len(ranking.negatives)
+        return cls(
+            _sums(ranking.positives, np.concatenate([first, [places.shape[1]]]), patients, kind),
+            _sums(ranking.negatives, np.concatenate([[0], edges, [whole]]), patients, kind),
+        )
+
+    def auc(self, weights: np.ndarray) -> np.ndarray:
+        """The AUC (d,) under whole-numbered weights (patients, d); NaN where a draw has one kind of record only."""
+        high, low = self.high @ weights, self.low @ weights  # (K, d), (K + 1 or 2 K + 1, d)
+        beaten = np.cumsum(low, axis=0, out=low)
+        tied = len(low) > len(high) + 1
+        won = np.einsum("kd,kd->d", high, beaten[:-1:2] if tied else beaten[:-1])
+        twice = won + np.einsum("kd,kd->d", high, beaten[1::2]) if tied else 2 * won  # a tie is half a win
+        pairs = high.sum(axis=0, dtype=np.float64) * beaten[-1]
+        return np.divide(twice / 2, pairs, out=np.full(len(pairs), np.nan), where=pairs > 0)
+
+
+def _sums(rows: np.ndarray, edges: np.ndarray, patients: int, kind: type) -> sparse.csr_array:
+    """The matrix that adds up the weights of `rows` between one edge and the next: (len(edges) - 1, patients)."""
+    from scipy import sparse
+
+    return sparse.csr_array((np.ones(len(rows), kind), rows, edges), shape=(len(edges) - 1, patients))
 
 
 def _first_seen(patients) -> np.ndarray:
@@ -80,8 +145,11 @@ def _first_seen(patients) -> np.ndarray:
 def _draw(patients: int, draws: int, rng: np.random.Generator) -> np.ndarray:
     """How often each patient is drawn when as many are drawn as there are: (patients, D) uint16."""
     counts = np.empty((patients, draws), np.uint16)
-    for d in range(draws):
-        counts[:, d] = np.bincount(rng.integers(patients, size=patients), minlength=patients)
+    together = max(1, (1 << 18) // patients)  # draws that are counted in one go
+    for start in range(0, draws, together):
+        d = min(together, draws - start)
+        drawn = rng.integers(patients, size=(d, patients)) + patients * np.arange(d)[:, None]  # each draw its own bins
+        counts[:, start : start + d] = np.bincount(drawn.ravel(), minlength=d * patients).reshape(d, patients).T
     return counts
 
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from ecglib import leads as lead_names
+from ecglib import mapped
 from ecglib.cohort_info import CohortInfo
 from ecglib.cohort_table import Table
 from ecglib.errors import InputError, nearest
@@ -121,8 +122,8 @@ class Cohort:
             self._records = every if self._rows is None else every.iloc[self._rows].reset_index(drop=True)
         return self._records
 
-    def _column(self, name: str) -> pd.Series:
-        """(N,) one column of `records`, read without the others."""
+    def column(self, name: str) -> pd.Series:
+        """(N,) one column of `records`, read without the others, which take about a kilobyte a record."""
         column = self._table.column(name)
         return column if self._rows is None else column.iloc[self._rows].reset_index(drop=True)
 
@@ -160,7 +161,7 @@ class Cohort:
 
     def folds(self) -> tuple[int, ...]:
         """The folds that hold a record, in order; empty for a data set without folds."""
-        return tuple(sorted(int(f) for f in self._column("fold").dropna().unique()))
+        return tuple(sorted(int(f) for f in self.column("fold").dropna().unique()))
 
     def in_folds(self, folds: Sequence[int]) -> Cohort:
         """The records of these folds.
@@ -175,13 +176,13 @@ class Cohort:
             asked = f"fold {empty[0]} holds no record" if folds else "no fold was asked for"
             have = f"the folds there are {', '.join(map(str, there))}" if there else "this data set has no folds"
             raise InputError(f"{asked} of {self.info.name} ({self.path}); {have}.")
-        return self.subset(self._column("fold").isin(folds).to_numpy(dtype=bool, na_value=False))
+        return self.subset(self.column("fold").isin(folds).to_numpy(dtype=bool, na_value=False))
 
     def patients_in_several_folds(self) -> list[str]:
         """Patients whose records lie in more than one fold: with them, test data leaks into training."""
         import pandas as pd
 
-        return patients_in_several(pd.DataFrame({name: self._column(name) for name in ("patient", "fold")}), "fold")
+        return patients_in_several(pd.DataFrame({name: self.column(name) for name in ("patient", "fold")}), "fold")
 
     def _codes(self, task: str) -> Mapping[str, str]:
         if task not in self.info.label_sets:
@@ -223,11 +224,19 @@ class Cohort:
         self, rows: np.ndarray | Sequence[int] | slice | None = None, leads: Sequence[str] | None = None
     ) -> np.ndarray:
         """(n, L, T) float32 mV of the records at `rows` (positions, mask or slice; None = all) and `leads`."""
-        rows = self.rows if rows is None else self.rows[rows]  # (n,) positions in the folder
-        return self.counts(rows, leads).astype(np.float32) * np.float32(self.info.scale)
+        return self.counts(self._positions(rows), leads).astype(np.float32) * np.float32(self.info.scale)
+
+    def _positions(self, rows: np.ndarray | Sequence[int] | slice | None) -> np.ndarray:
+        """(n,) positions in the folder of `rows` as `signal_mv` takes them."""
+        if self._rows is None and rows is not None and not isinstance(rows, slice):
+            positions = np.asarray(rows)
+            if np.issubdtype(positions.dtype, np.integer):
+                return positions  # not by way of all positions: reading takes no memory that grows with the cohort
+        return self.rows if rows is None else self.rows[rows]
 
     def counts(self, rows: np.ndarray, leads: Sequence[str] | None = None) -> np.ndarray:
         """(n, L, T) int16, a copy; `rows` are positions in signals.npy (see `rows`)."""
+        mapped.ask_for(self._signals, rows)
         if leads is None:
             return self._signals[rows]
         which = lead_names.indices(self.leads, leads)
@@ -266,7 +275,7 @@ class Cohort:
 
         found = Fingerprint(self.info.rate, self.info.leads, self.info.scale, self.info.label_sets)
         for start in range(0, self.info.records, 1024):
-            found.signals(self._signals[start : start + 1024])
+            found.signals(self.counts(np.arange(start, min(start + 1024, self.info.records))))
         if found.records_in(self.path / "records.parquet", self.info.records) != self.info.fingerprint:
             raise InputError(f"{self.path} does not agree with its fingerprint; build the cohort again.")
 
@@ -306,4 +315,4 @@ def _map_signals(file: Path, info: CohortInfo) -> np.ndarray:
         raise InputError(
             f"{file} holds {signals.dtype} {signals.shape}, cohort.json says int16 {shape}; build the cohort again."
         )
-    return signals.view(np.ndarray)
+    return mapped.declare_random(signals).view(np.ndarray)

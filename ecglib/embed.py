@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +19,7 @@ from ecglib import atomic
 from ecglib.errors import InputError
 
 if TYPE_CHECKING:
+    import pandas as pd
     import pyarrow as pa
 
     from ecglib.cohort import Cohort
@@ -50,7 +51,7 @@ def embed(encoder: Encoder, cohort: Cohort, to: str | Path, *, batch_size: int =
         raise InputError(f"{to} is a folder; give the name of the parquet file to write.")
     # Streamed, not resident: the records are passed once.
     batches = cohort.batches(batch_size, leads=encoder.have, device=encoder.picked.device, resident=False)
-    names = cohort.records[["record", "patient"]]
+    names = {name: cohort.column(name) for name in ("record", "patient")}
     columns = [("record", pa.string()), ("patient", pa.string())]
     schema = pa.schema(columns + [(f"v{k}", pa.float32()) for k in range(encoder.feature_dim)])
     vectors = (encoder.embed(batch.signal).float().cpu().numpy() for batch in batches)  # each (B, F)
@@ -61,7 +62,8 @@ def embed(encoder: Encoder, cohort: Cohort, to: str | Path, *, batch_size: int =
     ):
         done = 0
         for group in _groups(vectors, rows=max(1, _GROUP // (4 * encoder.feature_dim))):
-            writer.write_table(_table(names.iloc[done : done + len(group)], group, schema))
+            own = {name: column.iloc[done : done + len(group)] for name, column in names.items()}
+            writer.write_table(_table(own, group, schema))
             done += len(group)
     return to
 
@@ -78,10 +80,10 @@ def _groups(vectors: Iterator[np.ndarray], *, rows: int) -> Iterator[np.ndarray]
         yield np.concatenate(held)
 
 
-def _table(names, vectors: np.ndarray, schema: pa.Schema) -> pa.Table:
+def _table(names: Mapping[str, pd.Series], vectors: np.ndarray, schema: pa.Schema) -> pa.Table:
     import pyarrow as pa
 
-    own = [pa.array(names[column], pa.string(), from_pandas=True) for column in ("record", "patient")]
+    own = [pa.array(column, pa.string(), from_pandas=True) for column in names.values()]
     return pa.Table.from_arrays([*own, *map(pa.array, np.ascontiguousarray(vectors.T))], schema=schema)  # (F, B)
 
 

@@ -286,7 +286,7 @@ def _labelled(lines: Sequence[Line]) -> list[Line]:
 
 
 def _setting(line: Line, others: Sequence[Line]) -> str:
-    """The parameters that tell this line from the others, such as "width=0.5"; empty where none do, or not in few words."""
+    """What tells this line from the others, such as "width=0.5"; empty where no parameter does, or not in few words."""
 
     def said(each: Line) -> str:
         return ", ".join(f"{name}={each.settings[name]}" for name in names)

@@ -32,10 +32,12 @@ def vectors(
     encoder: Encoder, cohort: Cohort, *, device: str | torch.device = "cpu", batch_size: int = 256
 ) -> np.ndarray:
     """(N, F) float32, the encoder's vector of every record, in the cohort's order."""
-    import torch
-
-    batches = cohort.batches(batch_size, leads=encoder.have, device=device)
-    return torch.cat([encoder.embed(batch.signal).float() for batch in batches]).cpu().numpy()
+    # Streamed, not resident: the records are passed once.
+    batches = cohort.batches(batch_size, leads=encoder.have, device=device, resident=False)
+    found = np.empty((len(cohort), encoder.feature_dim), np.float32)
+    for k, batch in enumerate(batches):
+        found[k * batch_size : (k + 1) * batch_size] = encoder.embed(batch.signal).float().cpu().numpy()
+    return found
 
 
 def tokens(
@@ -139,10 +141,9 @@ def _logistic(x: np.ndarray, y: np.ndarray, strength: float) -> tuple[np.ndarray
 
 def said(p: np.ndarray, part: Cohort, *, model: str, seed: int, split: str, task: str) -> Predictions:
     """Probabilities (N, C) of a part's records, in its order, as `evaluation` takes them."""
-    records = part.records
+    record, patient, fold = (part.column(name).to_numpy() for name in ("record", "patient", "fold"))
     return Predictions(
-        model=model, seed=seed, split=split, record=records["record"].to_numpy(),
-        patient=records["patient"].to_numpy(), fold=records["fold"].to_numpy(),
+        model=model, seed=seed, split=split, record=record, patient=patient, fold=fold,
         y=part.labels(task).astype(np.uint8), p=p.astype(np.float64), classes=part.classes(task),
     )  # fmt: skip
 

@@ -91,6 +91,20 @@ class TestReading:
         assert cohort.signal_mv(slice(0, 4)).shape == (4, 12, T)
         assert cohort.signal_mv().shape == (N, 12, T)
 
+    @pytest.mark.parametrize("rows", [[3, 1], [-1, 0], np.array([5], np.uint8), [], [True] + [False] * (N - 1)])
+    def test_positions_are_those_of_an_array_of_all(self, cohort, rows):
+        everything = cohort.signal_mv()
+        view = cohort.subset(np.arange(N)[::-1])
+        np.testing.assert_array_equal(cohort.signal_mv(rows), everything[rows])
+        np.testing.assert_array_equal(view.signal_mv(rows), everything[::-1][rows])
+        with pytest.raises(IndexError):
+            cohort.signal_mv([N])
+
+    def test_reading_some_makes_no_array_of_all_positions(self, cohort):
+        cohort.signal_mv([3, 1])
+        cohort.signal_mv([3, 1], leads=["V6"])
+        assert cohort._every is None
+
     def test_the_table_is_read_only_when_asked_for(self, cohort):
         os.remove(cohort.path / "records.parquet")
         again = Cohort.open(cohort.path)

@@ -17,7 +17,7 @@ from ecglib.page.geometry import Geometry, draw_geometry
 from ecglib.page.layout import Layout, Style, Vary, frame, get_layout
 
 _BLOCK = 8  # chunks whose geometry is drawn together, on a processor: its tensors are small
-_CHUNK_PIXELS = {"cpu": 8 * 425 * 550, "cuda": 256 * 425 * 550}  # a chunk's intermediates fit the cache, or the memory
+_CHUNK_PIXELS = {"cpu": 16 * 425 * 550, "cuda": 256 * 425 * 550}  # intermediates near the cache, or in the memory
 
 
 @dataclass(frozen=True)
