@@ -76,6 +76,10 @@ def missing() -> str | None:
     return None
 
 
+class NotHere(RuntimeError):
+    """The daemons are installed, and do not come up on this machine."""
+
+
 class Slurm:
     """The cluster that `running` has started; `environment` is what its jobs and those who submit them need."""
 
@@ -141,7 +145,10 @@ def running(folder: Path) -> Iterator[Slurm]:
         for node in ("n1", "n2"):
             daemons.append(_daemon(slurm, "slurmd", "-D", "-f", str(configuration), "-N", node))
         try:
-            wait_for(lambda: set(slurm.nodes().values()) == {"idle"}, "two idle nodes", daemons)
+            try:
+                wait_for(lambda: set(slurm.nodes().values()) == {"idle"}, "two idle nodes", daemons, limit_s=300)
+            except (AssertionError, RuntimeError) as error:
+                raise NotHere(f"Slurm's daemons do not come up here: {error}\n{slurm.diagnosis()}") from error
             _on_loopback_only([daemon.pid for daemon in daemons])
             yield slurm
         except BaseException as error:

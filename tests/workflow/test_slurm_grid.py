@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import re
 import signal
 import subprocess
@@ -19,6 +20,18 @@ FAST = ["--latency-wait", "60", "--slurm-init-seconds-before-status-checks", "2"
 PARTS = {"slurmctld", "slurmd", "slurmstepd", "sleep"}
 WHY_NOT = slurm_cluster.missing()
 pytestmark = [pytest.mark.skipif(WHY_NOT is not None, reason=WHY_NOT or ""), pytest.mark.timeout(3000)]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def it_comes_up(tmp_path_factory):
+    """What a machine forbids (a container without /proc, say) is no fault of the grids; ECG_SLURM=1 makes it one."""
+    try:
+        with slurm_cluster.running(tmp_path_factory.mktemp("slurm") / "first"):
+            pass
+    except slurm_cluster.NotHere as error:
+        if os.environ.get("ECG_SLURM") == "1":
+            raise
+        pytest.skip(str(error))
 
 
 def test_a_grid_on_two_nodes_ends_complete_though_a_job_is_killed_and_a_node_drained(tmp_path):
