@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import os
+import signal
 
 # Tiny tensors on busy cores run several times slower with a thread per core; set before torch is imported, and
 # inherited by the kernels and processes that tests start.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# A shell that starts the tests in the background lets them, and all that they start, ignore Ctrl-C. Some press it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 from collections.abc import Iterator
 from pathlib import Path
