@@ -17,7 +17,7 @@ from ecglib.cohort import Cohort
 from ecglib.datasets import synthetic
 
 PAGE = REPO / "docs" / "growth.md"
-LARGEST = {"build": 1_000_000, "fetch": 1_000_000, "pretrain": 1_000_000, "probe": 100_000}
+LARGEST = {"build": 1_000_000, "fetch": 1_000_000, "pretrain": 1_000_000, "probe": 1_000_000}
 """What docs/growth.md must show at the least; 10 k and 100 k for all."""
 WHERE = {"processor": "P", "cores": 2, "commit": "c", "day": "2026-01-02", "load": [0.5, 1.5]}
 
