@@ -1,6 +1,7 @@
 """Runs the rows of docs/speed.md one after another, keeps their figures and renders the table.
 
     python -m benchmarks [--only read_ptb_xl bootstrap] [--quick] [--to FOLDER] [--host NAME]
+    python -m benchmarks --only first_report --options=--cold-only
     python -m benchmarks --render        only the page, from the results that are there
 
 Each row is a script of this folder, run as a process of its own with `.venv-peers/bin/python` where `make peers` has
@@ -18,6 +19,7 @@ import datetime
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -97,7 +99,12 @@ def options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--to", type=Path, help="the folder of HOST.json (default: benchmarks/results)")
     parser.add_argument("--host", help="the file's name (default: of the accelerator, or of the processor)")
     parser.add_argument("--render", action="store_true", help="measure nothing, render docs/speed.md")
+    parser.add_argument(
+        "--options", type=shlex.split, default=[], metavar='"..."', help="for the scripts named by --only"
+    )
     asked = parser.parse_args(arguments)
+    if asked.options and not asked.only:
+        parser.error("--options are a script's own: name it with --only")
     asked.kept = asked.to is not None or not asked.quick
     asked.to = (asked.to or HERE / "results").resolve()
     return asked
@@ -111,7 +118,7 @@ def measured(script: Path, python: str, asked: argparse.Namespace) -> bool:
     start = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="benchmarks.") as place:
         file = Path(place) / "cases.json"
-        command = [python, str(script), "--json", str(file), *(["--quick"] if asked.quick else [])]
+        command = [python, str(script), "--json", str(file), *(["--quick"] if asked.quick else []), *asked.options]
         environment = os.environ | {"PYTHONWARNINGS": "ignore"}
         try:
             done = subprocess.run(command, cwd=REPO, env=environment, timeout=TIMEOUT_S)

@@ -1,6 +1,6 @@
 """Time to the first reports: `make demo` in a fresh clone, cold and warm.
 
-    python benchmarks/first_report.py [--json FILE]
+    python benchmarks/first_report.py [--cold-only] [--json FILE]
 
 Clones the last commit beside nothing: no environment, no cache of cohorts, and an empty cache of packages, which are
 then fetched from the package index (cold); and runs `make demo` again in the same clone (warm). It takes a quarter of
@@ -41,7 +41,9 @@ def judged(cold: float | None, warm: float | None, note: str) -> list[Case]:
 
 
 def main() -> None:
-    asked = arguments(__doc__).parse_args()
+    parser = arguments(__doc__)
+    parser.add_argument("--cold-only", action="store_true", help="leave out the second, warm one")
+    asked = parser.parse_args()
     if asked.quick:
         finish(judged(None, None, "takes a quarter of an hour, so --quick does not measure it"), asked)
         return
@@ -49,7 +51,7 @@ def main() -> None:
         clone, cache = Path(place) / "clone", Path(place) / "packages"
         subprocess.run(["git", "clone", "--quiet", str(REPO), str(clone)], check=True)
         cold = demo(clone, cache)
-        warm = demo(clone, cache)
+        warm = None if asked.cold_only else demo(clone, cache)
         pages = len(list((clone / "reports").glob("*/*/report.html")))
     finish(judged(cold, warm, f"{pages} reports; cold includes the environment from the package index"), asked)
 
