@@ -171,6 +171,13 @@ class TestFrame:
         assert run(scripts, "--only", "bootstrap") == 0
         assert list(kept(scripts)["rows"]) == ["bootstrap"]
 
+    def test_a_scripts_own_options_reach_it(self, scripts, capfd):
+        (scripts / "bootstrap.py").write_text("import sys; print(sys.argv[3:]); sys.exit(3)")
+        assert run(scripts, "--only", "bootstrap", "--options=--rounds 2") == 1
+        assert "['--rounds', '2']" in capfd.readouterr().out
+        with pytest.raises(SystemExit):
+            run(scripts, "--options=--rounds 2")
+
     def test_an_unknown_row_is_refused_with_the_nearest(self, scripts, capsys):
         assert run(scripts, "--only", "bootstrp") == 2
         assert "bootstrap" in capsys.readouterr().err
