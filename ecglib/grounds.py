@@ -295,7 +295,8 @@ def _setting(line: Line, others: Sequence[Line]) -> str:
         return ""
     names = [name for name, value in line.settings.items() if any(other.settings[name] != value for other in others)]
     alike = any(said(other) == said(line) for other in others)  # another version of the notebook, other data
-    return "" if alike or len(said(line)) > 40 else said(line)
+    wordy = any(len(said(each)) > 40 for each in (line, *others))  # for one of them: then all go by their runs
+    return "" if alike or wordy else said(line)
 
 
 def _why_apart(by_ground: Mapping[tuple, Sequence[_Said]]) -> list[str]:

@@ -8,9 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import runs
+import yaml
 from where import REPO
 
-from ecglib import results
+from ecglib import grounds, results
 
 GALLERY = REPO / "reports" / "gallery"
 
@@ -42,6 +43,14 @@ def test_the_run_is_whole_and_leaves_its_tables(smoke):
     }  # fmt: skip
     assert not (smoke / "predictions.parquet").exists()
     assert {entry["name"].split(",")[0] for entry in record.data} == {"ptb-xl"}, "the data of the runs that were read"
+
+
+def test_the_demos_reference_is_one_of_its_models():
+    """A committed report that is run again may be told from its twin in other words."""
+    preset = yaml.safe_load((REPO / "params" / "compare_runs" / "demo.yaml").read_text())
+    read = [results.read(path.parent) for path in sorted(GALLERY.glob("*/run.json"))]
+    found = grounds.grounds(read, models=preset["models"], across_protocols=True, draws=2).grounds
+    assert preset["reference"] in {line.label for ground in found for line in ground.lines}
 
 
 def test_the_numbers_are_those_of_the_runs(smoke):
