@@ -26,6 +26,8 @@ TWO = 'seeds: list[int] = [0]  # each\nwidth: float = 1.0  # of it\nout: str = "
 NONE = 'width: float = 1.0  # of it\nout: str = "reports/none/manual"  # folder\n'
 COMPARE = 'runs: list[str] = []  # folders\ndraws: int = 10  # of them\nout: str = "reports/c/manual"  # folder\n'
 
+HEAD = "notebooks: [one]\npresets: [smoke]\n"
+
 
 def make(root: Path) -> Path:
     """Notebooks `one`, `two`, `none` and `compare_runs`, each with presets smoke and demo."""

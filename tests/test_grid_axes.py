@@ -6,12 +6,10 @@ from pathlib import Path
 
 import grid_files
 import pytest
-from grid_files import load, sentence
+from grid_files import HEAD, load, sentence
 
 from ecglib import grid_axes
 from ecglib.errors import InputError
-
-HEAD = "notebooks: [one]\npresets: [smoke]\n"
 
 
 @pytest.fixture(autouse=True)

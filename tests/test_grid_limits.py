@@ -6,13 +6,11 @@ from pathlib import Path
 
 import grid_files
 import pytest
-from grid_files import load, sentence
+from grid_files import HEAD, load, sentence
 
 from ecglib import grid_limits
 from ecglib.errors import InputError
 from ecglib.grid_limits import Limits
-
-HEAD = "notebooks: [one]\npresets: [smoke]\n"
 
 
 @pytest.fixture(autouse=True)
